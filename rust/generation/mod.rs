@@ -1,0 +1,5 @@
+//! Requests, sampling, stopping, text.
+
+/// What can be wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerationError {}

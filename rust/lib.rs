@@ -1,0 +1,36 @@
+//! Mistral Nemo 12B in process: exact tokenizer, chat prompts and an fp8 engine.
+//!
+//! Dependencies point downward only; `tokenizer` imports nothing but `error`.
+//!
+//! ```text
+//! python ──► generation ──► prompt ──► tokenizer       text, messages ◄──► token ids
+//!                   │
+//!                   └─────► model ──► checkpoint       token ids ──► logits
+//!                             └─────► backend ──► fp8
+//! ```
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`tokenizer`] | text to token ids and back; knows no model and no device |
+//! | [`prompt`] | chat messages to token ids |
+//! | [`fp8`] | the one conversion between E4M3 and floats, and the choice of scales |
+//! | [`checkpoint`] | files to typed, checked weights |
+//! | [`model`] | the transformer, written once over any backend |
+//! | [`backend`] | the operations that a device offers |
+//! | [`generation`] | requests, sampling, stopping, text |
+//! | [`error`] | one error type, one variant a module |
+//!
+//! The Python bindings (`python`, behind the feature of that name) are the only files that name pyo3.
+
+pub mod backend;
+pub mod checkpoint;
+pub mod error;
+pub mod fp8;
+pub mod generation;
+pub mod model;
+pub mod prompt;
+#[cfg(feature = "python")]
+mod python;
+pub mod tokenizer;
+
+pub use error::{Error, Result};

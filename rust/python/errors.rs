@@ -1,0 +1,34 @@
+//! The exception classes, and the one place where an [`Error`] becomes an exception.
+
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyFileNotFoundError, PyOSError, PyPermissionError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::error::Error;
+
+create_exception!(nemo_fast, NemoFastError, PyException, "The base of every error that nemo_fast defines.");
+create_exception!(nemo_fast, TokenizerError, NemoFastError, "Token ids or a vocabulary.");
+create_exception!(nemo_fast, PromptError, NemoFastError, "Messages that the instruct template does not allow.");
+create_exception!(nemo_fast, CheckpointError, NemoFastError, "A checkpoint's files.");
+create_exception!(nemo_fast, DeviceError, NemoFastError, "A device or its memory.");
+create_exception!(nemo_fast, GenerationError, NemoFastError, "A request to the engine.");
+create_exception!(nemo_fast, ContextLengthError, GenerationError, "More tokens than the context holds.");
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> PyErr {
+        let message = error.to_string();
+        match error {
+            Error::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => PyFileNotFoundError::new_err(message),
+                std::io::ErrorKind::PermissionDenied => PyPermissionError::new_err(message),
+                _ => PyOSError::new_err(message),
+            },
+            Error::Argument(_) => PyValueError::new_err(message),
+            Error::Tokenizer(_) => TokenizerError::new_err(message),
+            Error::Prompt(_) => PromptError::new_err(message),
+            Error::Checkpoint(_) => CheckpointError::new_err(message),
+            Error::Device(_) => DeviceError::new_err(message),
+            Error::Generation(_) => GenerationError::new_err(message),
+        }
+    }
+}
