@@ -1,14 +1,140 @@
-//! Text to token ids and back.
+//! Text to token ids and back: the Tekken tokenizer of Mistral Nemo. It knows no model and no device.
+//!
+//! Text is cut into pieces (`pretokenizer`), each piece is merged on its own (`bpe`) with the ranks of the embedded
+//! `vocabulary`. Ids go back to bytes through a [`TokenTable`], which also stands for vocabularies that are not ours.
+//!
+//! The code is the plainest that is exact on every input and linear in its length. Control strings such as `[INST]` in a
+//! text are text like any other; special tokens come from the code that builds a prompt, never from parsing.
 
-/// What can be wrong with token ids or a vocabulary.
-#[derive(Debug, thiserror::Error)]
+mod bpe;
+mod char_class;
+mod pretokenizer;
+pub mod special_tokens;
+mod stream_decoder;
+mod token_table;
+mod unicode_classes;
+mod vocabulary;
+
+use std::sync::Arc;
+
+use bpe::Merger;
+use pretokenizer::Pretokens;
+pub use stream_decoder::StreamDecoder;
+pub use token_table::{SpecialPolicy, TokenTable, Utf8Policy};
+use vocabulary::{Vocabulary, id_of};
+
+/// A token's number in the vocabulary, special tokens included.
+pub type TokenId = u32;
+
+/// What can be wrong with token ids, a vocabulary or a text.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenizerError {
     /// A token id outside the vocabulary.
     #[error("token id {id} is outside the vocabulary of {vocab_size}")]
     UnknownId {
         /// The id.
-        id: u64,
+        id: TokenId,
         /// Number of tokens in the vocabulary.
         vocab_size: usize,
     },
+    /// A number that no vocabulary has for a token id.
+    #[error("token id {value} is outside the range 0 to {max}", max = TokenId::MAX)]
+    IdOutOfRange {
+        /// The number.
+        value: String,
+    },
+    /// A special token where none is allowed.
+    #[error("special token {name} (id {id}) is not allowed here")]
+    SpecialToken {
+        /// The token.
+        id: TokenId,
+        /// Its name.
+        name: String,
+    },
+    /// Token ids whose bytes are not UTF-8.
+    #[error("the bytes of the token ids from index {run_start} on are not UTF-8 at byte {offset}")]
+    UndecodableIds {
+        /// Index of the first id of the run: runs between special tokens are decoded one by one.
+        run_start: usize,
+        /// Bytes of the run that are UTF-8.
+        offset: usize,
+    },
+    /// A text whose bytes are not UTF-8.
+    #[error("the text is not UTF-8 at byte {offset}")]
+    NotUtf8 {
+        /// Bytes of the text that are UTF-8.
+        offset: usize,
+    },
+}
+
+/// The tokenizer of Mistral Nemo. It never changes, and a copy shares everything.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    vocabulary: Arc<Vocabulary>,
+}
+
+impl Tokenizer {
+    /// The tokenizer on the embedded vocabulary, which is built on first use and shared from then on.
+    ///
+    /// ```
+    /// let tokenizer = nemo_fast::tokenizer::Tokenizer::embedded();
+    /// assert_eq!(tokenizer.encode("Hello, how are you?"), [22177, 1044, 2606, 1584, 1636, 1063]);
+    /// assert_eq!(tokenizer.count("Hello, how are you?"), 6);
+    /// ```
+    pub fn embedded() -> Tokenizer {
+        Tokenizer { vocabulary: Vocabulary::embedded() }
+    }
+
+    /// The token ids of a text, without special tokens.
+    pub fn encode(&self, text: &str) -> Vec<TokenId> {
+        let mut ids = Vec::new();
+        self.encode_into(text, &mut ids);
+        ids
+    }
+
+    /// Appends the token ids of a text.
+    pub fn encode_into(&self, text: &str, ids: &mut Vec<TokenId>) {
+        let mut merger = Merger::new(&self.vocabulary);
+        for piece in Pretokens::new(text) {
+            merger.encode(piece.as_bytes(), |rank| ids.push(id_of(rank)));
+        }
+    }
+
+    /// Number of token ids of a text; they are not built.
+    pub fn count(&self, text: &str) -> usize {
+        let mut merger = Merger::new(&self.vocabulary);
+        let mut count = 0;
+        for piece in Pretokens::new(text) {
+            merger.encode(piece.as_bytes(), |_| count += 1);
+        }
+        count
+    }
+
+    /// The id of the token that has exactly these bytes; special tokens are not found by theirs.
+    pub fn token_id(&self, bytes: &[u8]) -> Option<TokenId> {
+        self.vocabulary.rank(bytes).map(id_of)
+    }
+
+    /// The bytes of every token, and decoding.
+    pub fn token_table(&self) -> &Arc<TokenTable> {
+        self.vocabulary.token_table()
+    }
+
+    /// Ids to text: [`TokenTable::decode`].
+    ///
+    /// # Errors
+    /// As [`TokenTable::decode`].
+    pub fn decode(
+        &self,
+        ids: &[TokenId],
+        special: SpecialPolicy,
+        utf8: Utf8Policy,
+    ) -> Result<String, TokenizerError> {
+        self.token_table().decode(ids, special, utf8)
+    }
+
+    /// A decoder for one stream of ids.
+    pub fn stream_decoder(&self, special: SpecialPolicy) -> StreamDecoder {
+        StreamDecoder::new(Arc::clone(self.token_table()), special)
+    }
 }

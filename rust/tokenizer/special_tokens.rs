@@ -1,0 +1,47 @@
+//! The special tokens of the embedded vocabulary: token ids 0 to 999.
+//!
+//! Twenty have a meaning; the rest is reserved and called `<SPECIAL_n>`. Text never becomes one of them: they are put
+//! between texts by whoever builds a prompt.
+
+use super::TokenId;
+
+/// Number of special tokens; the token of rank 0 has this id.
+pub const SPECIAL_TOKEN_COUNT: u32 = 1_000;
+
+/// `<s>`: starts every prompt.
+pub const BOS: TokenId = 1;
+/// `</s>`: ends every assistant message.
+pub const EOS: TokenId = 2;
+/// `[INST]`: starts a user message.
+pub const BEGIN_INST: TokenId = 3;
+/// `[/INST]`: ends a user message.
+pub const END_INST: TokenId = 4;
+
+const NAMES: [&str; 20] = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]",
+    "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]",
+    "[TOOL_CALLS]",
+    "[IMG]",
+    "<pad>",
+    "[IMG_BREAK]",
+    "[IMG_END]",
+    "[PREFIX]",
+    "[MIDDLE]",
+    "[SUFFIX]",
+    "[SYSTEM_PROMPT]",
+    "[/SYSTEM_PROMPT]",
+    "[TOOL_CONTENT]",
+];
+
+/// The names of all special tokens, in the order of their ids.
+pub fn special_token_names() -> impl Iterator<Item = String> {
+    let reserved = NAMES.len() as u32..SPECIAL_TOKEN_COUNT;
+    NAMES.iter().map(ToString::to_string).chain(reserved.map(|id| format!("<SPECIAL_{id}>")))
+}

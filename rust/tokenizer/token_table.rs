@@ -1,0 +1,204 @@
+//! Token ids to bytes: all that decoding and the engine know of a vocabulary.
+//!
+//! A table comes from the embedded vocabulary or from anything else that can list the bytes of its tokens; how text
+//! becomes ids is not its concern.
+//!
+//! Decoding follows the reference: special tokens cut the ids into runs, and each run is decoded on its own, so that
+//! half a character before a special token and half a character behind it never join.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::{TokenId, TokenizerError};
+
+/// What decoding does with special tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SpecialPolicy {
+    /// Leaves them out.
+    #[default]
+    Skip,
+    /// Writes their names.
+    Keep,
+    /// Refuses them.
+    Raise,
+}
+
+/// What decoding does with bytes that are not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Utf8Policy {
+    /// Writes U+FFFD for each maximal part of a character, as Python's `errors="replace"` does.
+    #[default]
+    Replace,
+    /// Refuses them.
+    Strict,
+}
+
+/// The bytes of every token.
+#[derive(Debug)]
+pub struct TokenTable {
+    /// The bytes of all tokens in the order of ids; those of a special token are its name.
+    bytes: Vec<u8>,
+    /// `[len + 1]` where each token starts in `bytes`, and the end.
+    starts: Vec<usize>,
+    /// `[len]`
+    special: Vec<bool>,
+}
+
+impl TokenTable {
+    /// A table of `token_bytes[id]`, in which the tokens of `special_names` are special, with these names.
+    ///
+    /// # Errors
+    /// A special token whose id is outside the table.
+    pub fn new(
+        token_bytes: &[impl AsRef<[u8]>],
+        special_names: &BTreeMap<TokenId, String>,
+    ) -> Result<TokenTable, TokenizerError> {
+        if let Some((&id, _)) =
+            special_names.last_key_value().filter(|&(&id, _)| id as usize >= token_bytes.len())
+        {
+            return Err(TokenizerError::UnknownId { id, vocab_size: token_bytes.len() });
+        }
+        let mut table = TokenTable::with_capacity(token_bytes.len());
+        for (id, bytes) in (0..).zip(token_bytes) {
+            match special_names.get(&id) {
+                Some(name) => table.push(name.as_bytes(), true),
+                None => table.push(bytes.as_ref(), false),
+            }
+        }
+        Ok(table)
+    }
+
+    pub(super) fn with_capacity(tokens: usize) -> TokenTable {
+        let mut starts = Vec::with_capacity(tokens + 1);
+        starts.push(0);
+        TokenTable { bytes: Vec::new(), starts, special: Vec::with_capacity(tokens) }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8], special: bool) {
+        self.bytes.extend_from_slice(bytes);
+        self.finish_token(special);
+    }
+
+    /// Adds a token that is two earlier tokens joined.
+    pub(super) fn push_merge(&mut self, left: TokenId, right: TokenId) {
+        for id in [left as usize, right as usize] {
+            self.bytes.extend_from_within(self.starts[id]..self.starts[id + 1]);
+        }
+        self.finish_token(false);
+    }
+
+    fn finish_token(&mut self, special: bool) {
+        self.starts.push(self.bytes.len());
+        self.special.push(special);
+    }
+
+    /// Number of tokens; their ids are the numbers below.
+    pub fn len(&self) -> usize {
+        self.special.len()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.special.is_empty()
+    }
+
+    /// The bytes of a token; those of a special token are its name.
+    ///
+    /// # Errors
+    /// An id outside the table.
+    pub fn token_bytes(&self, id: TokenId) -> Result<&[u8], TokenizerError> {
+        let index = id as usize;
+        if index >= self.len() {
+            return Err(TokenizerError::UnknownId { id, vocab_size: self.len() });
+        }
+        Ok(&self.bytes[self.starts[index]..self.starts[index + 1]])
+    }
+
+    /// Whether a token is special; an id outside the table is not.
+    pub fn is_special(&self, id: TokenId) -> bool {
+        self.special.get(id as usize).copied().unwrap_or(false)
+    }
+
+    /// The bytes of a token as text; the name, if it is special. Empty if there is no such token.
+    pub fn name(&self, id: TokenId) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.token_bytes(id).unwrap_or_default())
+    }
+
+    /// The special tokens and their names, in the order of ids.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (TokenId, Cow<'_, str>)> {
+        (0..).zip(&self.special).filter(|&(_, &special)| special).map(|(id, _)| (id, self.name(id)))
+    }
+
+    /// Ids to bytes.
+    ///
+    /// # Errors
+    /// An id outside the table; a special token under [`SpecialPolicy::Raise`].
+    pub fn decode_bytes(&self, ids: &[TokenId], special: SpecialPolicy) -> Result<Vec<u8>, TokenizerError> {
+        let mut decoded = Vec::new();
+        for &id in ids {
+            let bytes = self.token_bytes(id)?;
+            if !self.is_special(id) || self.keeps(id, special)? {
+                decoded.extend_from_slice(bytes);
+            }
+        }
+        Ok(decoded)
+    }
+
+    /// Ids to text.
+    ///
+    /// # Errors
+    /// An id outside the table; a special token under [`SpecialPolicy::Raise`]; bytes that are not UTF-8 under
+    /// [`Utf8Policy::Strict`].
+    pub fn decode(
+        &self,
+        ids: &[TokenId],
+        special: SpecialPolicy,
+        utf8: Utf8Policy,
+    ) -> Result<String, TokenizerError> {
+        let mut decoded = String::new();
+        let (mut run, mut run_start) = (Vec::new(), 0);
+        for (index, &id) in ids.iter().enumerate() {
+            let bytes = self.token_bytes(id)?;
+            if !self.is_special(id) {
+                run.extend_from_slice(bytes);
+                continue;
+            }
+            decode_run(&run, run_start, utf8, &mut decoded)?;
+            run.clear();
+            run_start = index + 1;
+            if self.keeps(id, special)? {
+                decoded.push_str(&self.name(id));
+            }
+        }
+        decode_run(&run, run_start, utf8, &mut decoded)?;
+        Ok(decoded)
+    }
+
+    /// Whether the policy writes the special token `id`.
+    pub(super) fn keeps(&self, id: TokenId, policy: SpecialPolicy) -> Result<bool, TokenizerError> {
+        match policy {
+            SpecialPolicy::Skip => Ok(false),
+            SpecialPolicy::Keep => Ok(true),
+            SpecialPolicy::Raise => {
+                Err(TokenizerError::SpecialToken { id, name: self.name(id).into_owned() })
+            }
+        }
+    }
+}
+
+/// Decodes the bytes of a run of tokens, the first of which stands at `run_start`.
+fn decode_run(
+    run: &[u8],
+    run_start: usize,
+    utf8: Utf8Policy,
+    decoded: &mut String,
+) -> Result<(), TokenizerError> {
+    match utf8 {
+        Utf8Policy::Replace => decoded.push_str(&String::from_utf8_lossy(run)),
+        Utf8Policy::Strict => decoded.push_str(
+            std::str::from_utf8(run)
+                .map_err(|error| TokenizerError::UndecodableIds { run_start, offset: error.valid_up_to() })?,
+        ),
+    }
+    Ok(())
+}
