@@ -24,6 +24,9 @@ pub enum Error {
     /// An argument is outside its range; Python's `ValueError`.
     #[error("{0}")]
     Argument(String),
+    /// Whoever watched the work stopped it; the reason is theirs.
+    #[error("interrupted")]
+    Interrupted,
     /// Token ids or a vocabulary.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

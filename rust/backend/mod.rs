@@ -1,9 +1,185 @@
-//! The operations that a device offers.
+//! The operations that a device offers: the seam between the model and the machine.
+//!
+//! The forward pass is written once over [`Backend`]. Operations never allocate; what an operation works on
+//! (activations, token ids, positions, page tables, the KV cache) lives in buffers of the device, so that a
+//! device may record a whole pass and replay it. A fused operation that a device adds later enters as a method
+//! whose default body composes the ones below: the default is its specification and its test.
+//!
+//! Shapes: a pass has `n` rows; row i is one token of one sequence. `[n, width]` names a shape, not an order
+//! in memory: each device lays buffers out as it likes.
+//!
+//! **Order of accumulation.** An output element is one chain of f32 additions over ascending k, whatever n is and
+//! however many threads run. So a token's logits do not depend on what else is in the pass.
+
+pub mod cpu;
+
+use crate::checkpoint::Tensor;
+use crate::error::Result;
+use crate::fp8::Fp8Rows;
+use crate::model::RopeTable;
+
+/// Positions a page of the KV cache holds.
+pub const PAGE: usize = 64;
+
+/// What [`Backend::matmul`] does with its products y = W·x, rows of W being output dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Epilogue {
+    /// `out = y`
+    Store,
+    /// `out = out + y`
+    Add,
+    /// The first half of W's rows are gates, the second half values: `out = bf16(silu(y_gate) · y_value)`,
+    /// silu(g) = g / (1 + e⁻ᵍ).
+    SwiGlu,
+}
+
+/// The shape of a KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvShape {
+    /// Decoder layers.
+    pub layers: usize,
+    /// Pages of [`PAGE`] positions.
+    pub pages: usize,
+    /// Key/value heads.
+    pub heads: usize,
+    /// Query heads; each group of `query_heads / heads` reads one key/value head.
+    pub query_heads: usize,
+    /// Dimensions of a head.
+    pub head_dim: usize,
+}
+
+/// Which token stands in which row of a pass, in the device's buffers.
+pub struct Rows<B: Backend> {
+    /// How many rows the pass has.
+    pub len: usize,
+    /// `[n]`
+    pub token_ids: B::Indices,
+    /// `[n]` Position of the token in its sequence.
+    pub positions: B::Indices,
+    /// `[n]` Which page table the row's sequence has.
+    pub sequences: B::Indices,
+    /// `[sequences, pages_per_sequence]` Position p is in page `page_tables[s, p / 64]`, slot p mod 64.
+    pub page_tables: B::Indices,
+    /// Width of `page_tables`.
+    pub pages_per_sequence: usize,
+}
+
+/// A device that can run the forward pass.
+///
+/// bf16(x) stands for rounding to the nearest bfloat16, ties to even.
+pub trait Backend: Send + Sync + Sized + 'static {
+    /// E4M3 rows with a scale each.
+    type Fp8Matrix: Send + Sync;
+    /// A matrix as the source has it (bf16, f16 or f32): embedding and head.
+    type DenseMatrix: Send + Sync;
+    /// f32 values.
+    type Vector: Send + Sync;
+    /// Activations.
+    type Buffer: Send;
+    /// u32 values.
+    type Indices: Send;
+    /// Keys and values of all layers, in pages.
+    type KvCache: Send;
+
+    /// Uploads a linear layer.
+    fn fp8_matrix(&self, rows: Fp8Rows) -> Result<Self::Fp8Matrix>;
+    /// Uploads a `[rows, columns]` tensor.
+    fn dense_matrix(&self, tensor: Tensor) -> Result<Self::DenseMatrix>;
+    /// Uploads values.
+    fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
+    /// Allocates activations for up to `rows` rows of `width`.
+    fn buffer(&self, rows: usize, width: usize) -> Result<Self::Buffer>;
+    /// Allocates `len` u32.
+    fn indices(&self, len: usize) -> Result<Self::Indices>;
+    /// Allocates a KV cache; memory is taken as pages are first written, where the device can do that.
+    fn kv_cache(&self, shape: KvShape) -> Result<Self::KvCache>;
+    /// Uploads u32 values to the start of `target`.
+    fn write(&self, values: &[u32], target: &mut Self::Indices);
+    /// Downloads row `row` of a buffer of `rows` rows.
+    fn read(&self, source: &Self::Buffer, rows: usize, row: usize, target: &mut [f32]);
+
+    /// `out[i] = table[token_ids[i]]`
+    fn embed(&self, table: &Self::DenseMatrix, rows: &Rows<Self>, out: &mut Self::Buffer);
+
+    /// `out[i] = bf16(x[i] · weight / √(mean(x[i]²) + eps))`
+    fn rms_norm(&self, x: &Self::Buffer, weight: &Self::Vector, eps: f32, n: usize, out: &mut Self::Buffer);
+
+    /// `y[i] = scale · (W · x[i])`, then the epilogue.
+    fn matmul(
+        &self,
+        w: &Self::Fp8Matrix,
+        x: &Self::Buffer,
+        n: usize,
+        epilogue: Epilogue,
+        out: &mut Self::Buffer,
+    );
+
+    /// Turns the query and key heads of `qkv[i]` by the angles of `positions[i]`, dimension d with d + `head_dim`/2:
+    /// `(a, b) → bf16(a·cos − b·sin, b·cos + a·sin)`; appends key and bf16(value) to the layer's cache at that
+    /// position. The turned queries stay in `qkv`.
+    fn rope_append(
+        &self,
+        qkv: &mut Self::Buffer,
+        rope: &RopeTable<Self>,
+        rows: &Rows<Self>,
+        layer: usize,
+        cache: &mut Self::KvCache,
+    );
+
+    /// For each query head: `out[i] = bf16(softmax((q / √head_dim)·Kᵀ) · V)` over positions 0 ..= `positions[i]`.
+    ///
+    /// One order for prefill and decode: pages ascending; within a page, scores first, then the running maximum
+    /// m (raised at page ends only, where the sum and the output so far are multiplied by e to the power of old m − new m),
+    /// then weights p = e^(s − m) and the sums of p and of p·v over ascending positions.
+    fn attend(
+        &self,
+        qkv: &Self::Buffer,
+        rows: &Rows<Self>,
+        layer: usize,
+        cache: &Self::KvCache,
+        out: &mut Self::Buffer,
+    );
+
+    /// `out[j] = head · x[selected[j]]` for the first `count` of `selected`; `x` has `n` rows.
+    fn logits(
+        &self,
+        head: &Self::DenseMatrix,
+        x: &Self::Buffer,
+        n: usize,
+        selected: &Self::Indices,
+        count: usize,
+        out: &mut Self::Buffer,
+    );
+
+    /// Runs a pass. `key` names its shape: a device may record the operations the first time and replay them.
+    fn replay(&self, key: usize, pass: impl FnOnce()) {
+        let _ = key;
+        pass();
+    }
+}
 
 /// A device or its memory.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// No such device on this machine.
-    #[error("device {0:?} is not available")]
+    /// No such device, or not in this version.
+    #[error("device {0:?} is not available: this version runs on \"cpu\"")]
     Unavailable(String),
+    /// More dimensions a head than the kernels have room for.
+    #[error("head_dim {head_dim} is not supported: the largest is {largest}")]
+    HeadTooLarge {
+        /// Of the config.
+        head_dim: usize,
+        /// That the device has room for.
+        largest: usize,
+    },
+    /// Not even the address space for the KV cache.
+    #[error(
+        "a KV cache of {positions} positions needs {bytes} bytes, which this machine does not give; choose a smaller context_length"
+    )]
+    KvCacheMemory {
+        /// Size of the whole cache.
+        bytes: usize,
+        /// Positions it would hold.
+        positions: usize,
+    },
 }

@@ -1,5 +1,85 @@
 //! Files to typed, checked weights.
+//!
+//! [`Checkpoint::open`] recognises a folder by what is in it; [`Checkpoint`] then hands out the parts of the
+//! model, one layer at a time, so that loading never holds a second copy of the weights. It knows no device.
+
+mod model_config;
+mod safetensors_file;
+mod tensor_names;
+mod weights;
+
+use std::path::PathBuf;
+
+pub use model_config::{MAX_CONTEXT_LENGTH, ModelConfig};
+pub use safetensors_file::{Dtype, SafetensorsFile, Tensor};
+pub use tensor_names::Layout;
+pub use weights::{Checkpoint, LayerWeights};
 
 /// What can be wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {}
+pub enum CheckpointError {
+    /// Nothing that can be loaded.
+    #[error("{path}: no model found: {reason}", path = .path.display())]
+    UnknownLayout {
+        /// The folder.
+        path: PathBuf,
+        /// What was looked for.
+        reason: String,
+    },
+    /// `config.json`, `params.json` or the index of the shards.
+    #[error("{path}: {reason}", path = .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The key and what is wrong with it.
+        reason: String,
+    },
+    /// The header of a safetensors file, or its length.
+    #[error("{path}: not a valid safetensors file: {reason}", path = .path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor that the model needs.
+    #[error("tensor `{name}` is missing")]
+    MissingTensor {
+        /// The name looked for, as the layout spells it.
+        name: String,
+    },
+    /// A tensor that the architecture does not have: to ignore it would change the result.
+    #[error("tensor `{name}` is not part of a Mistral or Llama model")]
+    UnexpectedTensor {
+        /// Its name.
+        name: String,
+    },
+    /// A tensor of another shape than the config says.
+    #[error("tensor `{name}`: expected {expected}, found {found:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// The shape or shapes that fit the config.
+        expected: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor of an element type that is not supported there.
+    #[error("tensor `{name}`: expected {expected}, found {found}")]
+    Dtype {
+        /// Its name.
+        name: String,
+        /// The types that fit.
+        expected: &'static str,
+        /// The type in the file.
+        found: String,
+    },
+    /// A weight or scale that is not a number, or is infinite.
+    #[error("tensor `{name}`: element {index} is not a finite number")]
+    NotFinite {
+        /// Its name.
+        name: String,
+        /// The element, counted row by row.
+        index: usize,
+    },
+}

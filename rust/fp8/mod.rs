@@ -1,1 +1,8 @@
-//! The one conversion between E4M3 and floats, and the choice of scales.
+//! Eight-bit floats: the one conversion between E4M3 and other floats, and the choice of a row's scale.
+//!
+//! Knows no tensor names and no device.
+
+pub mod e4m3;
+mod quantize;
+
+pub use quantize::{Fp8Rows, quantize_rows};

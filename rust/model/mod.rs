@@ -1,1 +1,160 @@
-//! The transformer, written once over any backend.
+//! The transformer, written once over any backend: weights on a device, and one pass over them.
+//!
+//! What never changes is in [`Model`]; what a pass works on is in [`Activations`] and the KV cache, which belong
+//! to whoever runs the passes. Knows no text, no sampling and no requests.
+
+mod forward;
+mod kv_cache;
+mod rope;
+
+pub use kv_cache::PagePool;
+pub use rope::RopeTable;
+
+use crate::backend::{Backend, KvShape, PAGE, Rows};
+use crate::checkpoint::{Checkpoint, ModelConfig};
+use crate::error::Result;
+
+/// Rows of one pass at most; a longer prompt takes several.
+pub const MAX_ROWS: usize = 128;
+
+/// Weights on a device.
+pub struct Model<B: Backend> {
+    /// The model's shape.
+    pub config: ModelConfig,
+    /// Positions that a sequence can have.
+    pub context_length: usize,
+    /// Where the weights are.
+    pub backend: B,
+    embed_tokens: B::DenseMatrix,
+    layers: Vec<Layer<B>>,
+    norm: B::Vector,
+    lm_head: B::DenseMatrix,
+    rope: RopeTable<B>,
+}
+
+struct Layer<B: Backend> {
+    input_layernorm: B::Vector,
+    qkv_proj: B::Fp8Matrix,
+    o_proj: B::Fp8Matrix,
+    post_attention_layernorm: B::Vector,
+    gate_up_proj: B::Fp8Matrix,
+    down_proj: B::Fp8Matrix,
+}
+
+/// What one pass works on, for up to [`MAX_ROWS`] rows; overwritten by the next.
+pub struct Activations<B: Backend> {
+    /// `[n, hidden]`, f32
+    residual: B::Buffer,
+    /// `[n, hidden]`, bf16
+    normed: B::Buffer,
+    /// `[n, (heads + 2 · kv heads) · head_dim]`
+    qkv: B::Buffer,
+    /// `[n, heads · head_dim]`, bf16
+    attended: B::Buffer,
+    /// `[n, intermediate]`, bf16
+    gated: B::Buffer,
+    /// `[logit rows, vocab]`, f32
+    logits: B::Buffer,
+    selected: B::Indices,
+}
+
+impl<B: Backend> Model<B> {
+    /// Uploads a checkpoint a layer at a time. `progress` hears how many of the layers are done, and may stop it.
+    ///
+    /// `context_length` is at most what the config allows.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        backend: B,
+        context_length: usize,
+        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Model<B>> {
+        let config = checkpoint.config().clone();
+        let mut layers = Vec::with_capacity(config.num_hidden_layers);
+        for index in 0..config.num_hidden_layers {
+            progress(index, config.num_hidden_layers)?;
+            let layer = checkpoint.layer(index)?;
+            layers.push(Layer {
+                input_layernorm: backend.vector(layer.input_layernorm)?,
+                qkv_proj: backend.fp8_matrix(layer.qkv_proj)?,
+                o_proj: backend.fp8_matrix(layer.o_proj)?,
+                post_attention_layernorm: backend.vector(layer.post_attention_layernorm)?,
+                gate_up_proj: backend.fp8_matrix(layer.gate_up_proj)?,
+                down_proj: backend.fp8_matrix(layer.down_proj)?,
+            });
+        }
+        progress(config.num_hidden_layers, config.num_hidden_layers)?;
+        Ok(Model {
+            embed_tokens: backend.dense_matrix(checkpoint.embed_tokens()?)?,
+            lm_head: backend.dense_matrix(checkpoint.lm_head()?)?,
+            norm: backend.vector(checkpoint.norm()?)?,
+            rope: RopeTable::new(&backend, config.head_dim, config.rope_theta, context_length)?,
+            layers,
+            context_length,
+            config,
+            backend,
+        })
+    }
+
+    /// Buffers for passes of up to [`MAX_ROWS`] rows of which up to `logit_rows` ask for logits.
+    pub fn activations(&self, logit_rows: usize) -> Result<Activations<B>> {
+        let (config, backend) = (&self.config, &self.backend);
+        let buffer = |width| backend.buffer(MAX_ROWS, width);
+        Ok(Activations {
+            residual: buffer(config.hidden_size)?,
+            normed: buffer(config.hidden_size)?,
+            qkv: buffer(config.query_width() + 2 * config.key_value_width())?,
+            attended: buffer(config.query_width())?,
+            gated: buffer(config.intermediate_size)?,
+            logits: backend.buffer(logit_rows, config.vocab_size)?,
+            selected: backend.indices(logit_rows)?,
+        })
+    }
+
+    /// A KV cache of that many pages.
+    pub fn kv_cache(&self, pages: usize) -> Result<B::KvCache> {
+        let config = &self.config;
+        self.backend.kv_cache(KvShape {
+            layers: config.num_hidden_layers,
+            pages,
+            heads: config.num_key_value_heads,
+            query_heads: config.num_attention_heads,
+            head_dim: config.head_dim,
+        })
+    }
+
+    /// Row descriptions for passes over up to `sequences` sequences.
+    pub fn rows(&self, sequences: usize) -> Result<Rows<B>> {
+        let pages_per_sequence = self.context_length.div_ceil(PAGE);
+        let indices = |len| self.backend.indices(len);
+        Ok(Rows {
+            len: 0,
+            token_ids: indices(MAX_ROWS)?,
+            positions: indices(MAX_ROWS)?,
+            sequences: indices(MAX_ROWS)?,
+            page_tables: indices(sequences * pages_per_sequence)?,
+            pages_per_sequence,
+        })
+    }
+
+    /// Logits of the `selected` rows of the last pass over `rows`: one vector of `vocab_size` each, in that order.
+    pub fn logits(
+        &self,
+        rows: &Rows<B>,
+        selected: &[u32],
+        activations: &mut Activations<B>,
+    ) -> Vec<Vec<f32>> {
+        if selected.is_empty() {
+            return Vec::new();
+        }
+        let backend = &self.backend;
+        backend.write(selected, &mut activations.selected);
+        let Activations { normed, selected: indices, logits, .. } = activations;
+        backend.logits(&self.lm_head, normed, rows.len, indices, selected.len(), logits);
+        let read = |row| {
+            let mut values = vec![0.0; self.config.vocab_size];
+            backend.read(logits, selected.len(), row, &mut values);
+            values
+        };
+        (0..selected.len()).map(read).collect()
+    }
+}

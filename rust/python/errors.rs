@@ -1,14 +1,21 @@
 //! The exception classes, and the one place where an [`Error`] becomes an exception.
 
 use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyFileNotFoundError, PyOSError, PyPermissionError, PyValueError};
+use pyo3::exceptions::{
+    PyException, PyFileNotFoundError, PyKeyboardInterrupt, PyOSError, PyPermissionError, PyValueError,
+};
 use pyo3::prelude::*;
 
 use crate::error::Error;
 
 create_exception!(nemo_fast, NemoFastError, PyException, "The base of every error that nemo_fast defines.");
 create_exception!(nemo_fast, TokenizerError, NemoFastError, "Token ids or a vocabulary.");
-create_exception!(nemo_fast, PromptError, NemoFastError, "Messages that the instruct template does not allow.");
+create_exception!(
+    nemo_fast,
+    PromptError,
+    NemoFastError,
+    "Messages that the instruct template does not allow."
+);
 create_exception!(nemo_fast, CheckpointError, NemoFastError, "A checkpoint's files.");
 create_exception!(nemo_fast, DeviceError, NemoFastError, "A device or its memory.");
 create_exception!(nemo_fast, GenerationError, NemoFastError, "A request to the engine.");
@@ -23,6 +30,7 @@ impl From<Error> for PyErr {
                 std::io::ErrorKind::PermissionDenied => PyPermissionError::new_err(message),
                 _ => PyOSError::new_err(message),
             },
+            Error::Interrupted => PyKeyboardInterrupt::new_err(message),
             Error::Argument(_) => PyValueError::new_err(message),
             Error::Tokenizer(_) => TokenizerError::new_err(message),
             Error::Prompt(_) => PromptError::new_err(message),

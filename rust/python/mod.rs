@@ -9,6 +9,7 @@ mod errors;
 mod _native {
     #[pymodule_export]
     use super::errors::{
-        CheckpointError, ContextLengthError, DeviceError, GenerationError, NemoFastError, PromptError, TokenizerError,
+        CheckpointError, ContextLengthError, DeviceError, GenerationError, NemoFastError, PromptError,
+        TokenizerError,
     };
 }

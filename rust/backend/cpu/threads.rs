@@ -1,0 +1,231 @@
+//! A small pool of threads that share the rows of one operation, then sleep.
+//!
+//! A worker that waits sleeps on a condition variable: it never spins, so any number of pools and callers can
+//! live beside each other, also under a CPU quota. The calling thread works too.
+//!
+//! The results do not depend on the number of threads: a task index decides what is computed, never who does it.
+
+#![allow(
+    unsafe_code,
+    reason = "lends borrowed closures and disjoint parts of a slice to threads that outlive the call"
+)]
+
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Threads that run the tasks of one operation at a time.
+pub struct ThreadPool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// Held for the length of an operation: a second caller waits here.
+    turn: Mutex<()>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    done: Condvar,
+    next_task: AtomicUsize,
+}
+
+struct State {
+    job: Option<Job>,
+    /// Counts operations, so that a worker sees each once.
+    operation: u64,
+    /// Workers that have not yet finished the current operation.
+    busy: usize,
+    panicked: bool,
+    closing: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    task: *const (dyn Fn(usize) + Sync),
+    count: usize,
+}
+
+// SAFETY: the closure behind the pointer is `Sync`, and `run` does not return before every worker is done with it.
+unsafe impl Send for Job {}
+
+impl ThreadPool {
+    /// A pool of that many threads, the caller's included.
+    pub fn new(threads: NonZero<usize>) -> ThreadPool {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { job: None, operation: 0, busy: 0, panicked: false, closing: false }),
+            work: Condvar::new(),
+            done: Condvar::new(),
+            next_task: AtomicUsize::new(0),
+        });
+        let workers = (1..threads.get())
+            .map(|_| {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || shared.worker())
+            })
+            .collect();
+        ThreadPool { shared, workers, turn: Mutex::new(()) }
+    }
+
+    /// Threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `task(0)`, …, `task(count - 1)`, each once, in any order; returns when all have ended.
+    ///
+    /// # Panics
+    /// If a task panics, after the others have ended.
+    pub fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
+        if self.workers.is_empty() || count <= 1 {
+            return (0..count).for_each(task);
+        }
+        let _turn = lock(&self.turn);
+        // SAFETY: only the lifetime changes. Workers use the pointer between the two places below where `busy` is set
+        // and is seen to be zero again, and `task` is borrowed for longer than that.
+        let task: *const (dyn Fn(usize) + Sync) =
+            unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(task) };
+        let job = Job { task, count };
+        self.shared.next_task.store(0, Ordering::Relaxed);
+        {
+            let mut state = lock(&self.shared.state);
+            state.job = Some(job);
+            state.operation += 1;
+            state.busy = self.workers.len();
+            self.shared.work.notify_all();
+        }
+        let own = catch_unwind(AssertUnwindSafe(|| self.shared.work_on(job)));
+        let mut state = lock(&self.shared.state);
+        while state.busy > 0 {
+            state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.job = None;
+        let panicked = std::mem::take(&mut state.panicked) || own.is_err();
+        drop(state);
+        assert!(!panicked, "a task of an operation panicked");
+    }
+
+    /// Runs `task(i, part)` for the parts of `slice`, `length` elements each but for the last.
+    pub fn for_each_part<T: Send>(
+        &self,
+        slice: &mut [T],
+        length: usize,
+        task: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        let (total, base) = (slice.len(), SendPointer(slice.as_mut_ptr()));
+        self.run(total.div_ceil(length), &|i| {
+            let base = &base;
+            let start = i * length;
+            // SAFETY: `start < total`, the end is cut to it, and each i is given out once, so no two parts overlap;
+            // `slice` stays mutably borrowed until all tasks have ended.
+            let part =
+                unsafe { std::slice::from_raw_parts_mut(base.0.add(start), length.min(total - start)) };
+            task(i, part);
+        });
+    }
+}
+
+struct SendPointer<T>(*mut T);
+
+// SAFETY: the pointer is only turned into disjoint parts, and `T` may be sent to other threads.
+unsafe impl<T: Send> Sync for SendPointer<T> {}
+
+impl Shared {
+    fn work_on(&self, job: Job) {
+        // SAFETY: `run` keeps the closure alive until `busy` is zero, which a worker brings about after this call.
+        let task = unsafe { &*job.task };
+        loop {
+            let index = self.next_task.fetch_add(1, Ordering::Relaxed);
+            if index >= job.count {
+                return;
+            }
+            task(index);
+        }
+    }
+
+    fn worker(&self) {
+        let mut seen = 0;
+        let mut state = lock(&self.state);
+        loop {
+            if state.closing {
+                return;
+            }
+            match state.job {
+                Some(job) if state.operation != seen => {
+                    seen = state.operation;
+                    drop(state);
+                    let result = catch_unwind(AssertUnwindSafe(|| self.work_on(job)));
+                    state = lock(&self.state);
+                    state.panicked |= result.is_err();
+                    state.busy -= 1;
+                    if state.busy == 0 {
+                        self.done.notify_one();
+                    }
+                }
+                _ => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// No task runs under these locks, so a poisoned one still guards a consistent state.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        lock(&self.shared.state).closing = true;
+        self.shared.work.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker catches the panics of its tasks, so there is nothing to report.
+            let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_for_every_number_of_threads() {
+        for threads in 1..=4 {
+            let pool = ThreadPool::new(NonZero::new(threads).unwrap());
+            for total in [0, 1, 2, 7, 1000] {
+                let mut counts = vec![0_u32; total];
+                pool.for_each_part(&mut counts, 3, |_, part| part.iter_mut().for_each(|count| *count += 1));
+                assert_eq!(counts, vec![1; total]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_of_a_task_reaches_the_caller_and_the_pool_lives_on() {
+        let pool = ThreadPool::new(NonZero::new(2).unwrap());
+        let result = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|i| assert_ne!(i, 5))));
+        assert!(result.is_err());
+        let sum = AtomicUsize::new(0);
+        pool.run(8, &|i| {
+            sum.fetch_add(i, Ordering::Relaxed);
+        });
+        assert_eq!(sum.into_inner(), 28);
+    }
+
+    #[test]
+    fn callers_on_several_threads_take_turns() {
+        let pool = ThreadPool::new(NonZero::new(3).unwrap());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let mut values = vec![1_u64; 100];
+                        pool.for_each_part(&mut values, 7, |i, part| part.fill(1 + i as u64));
+                        assert_eq!(values.iter().sum::<u64>(), 100 + (0..100).map(|i| i / 7).sum::<u64>());
+                    }
+                });
+            }
+        });
+    }
+}

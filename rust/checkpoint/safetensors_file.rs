@@ -1,0 +1,176 @@
+//! One safetensors file, memory-mapped: the header is checked, then tensors are views of the map.
+//!
+//! Knows no tensor names: what must be there, in which shape, is the business of `weights`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use safetensors::SafeTensors;
+
+use super::CheckpointError;
+use crate::error::{Error, Result};
+
+/// The element types that a checkpoint may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// The upper half of an f32.
+    Bf16,
+    /// IEEE half precision.
+    F16,
+    /// IEEE single precision.
+    F32,
+    /// See [`crate::fp8::e4m3`].
+    F8E4M3,
+}
+
+impl Dtype {
+    /// Bytes of an element.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F8E4M3 => 1,
+            Dtype::Bf16 | Dtype::F16 => 2,
+            Dtype::F32 => 4,
+        }
+    }
+
+    fn of(dtype: safetensors::Dtype) -> Option<Dtype> {
+        match dtype {
+            safetensors::Dtype::BF16 => Some(Dtype::Bf16),
+            safetensors::Dtype::F16 => Some(Dtype::F16),
+            safetensors::Dtype::F32 => Some(Dtype::F32),
+            safetensors::Dtype::F8_E4M3 => Some(Dtype::F8E4M3),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dtype::Bf16 => "BF16",
+            Dtype::F16 => "F16",
+            Dtype::F32 => "F32",
+            Dtype::F8E4M3 => "F8_E4M3",
+        })
+    }
+}
+
+/// A tensor of a mapped file. Cloning shares the map.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    /// Its name in the file.
+    pub name: String,
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Row-major.
+    pub shape: Vec<usize>,
+    map: Arc<Mmap>,
+    range: Range<usize>,
+}
+
+impl Tensor {
+    /// Its elements, little-endian and row-major, of any alignment.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map[self.range.clone()]
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.range.len() / self.dtype.size()
+    }
+
+    /// Whether a dimension is zero.
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    /// Converts the elements from `first` on into `row`, exactly.
+    pub fn read(&self, first: usize, row: &mut [f32]) {
+        let size = self.dtype.size();
+        let bytes = &self.bytes()[first * size..(first + row.len()) * size];
+        let pairs = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+        match self.dtype {
+            Dtype::Bf16 => fill(row, pairs().map(|pair| half::bf16::from_le_bytes(pair).to_f32())),
+            Dtype::F16 => fill(row, pairs().map(|pair| half::f16::from_le_bytes(pair).to_f32())),
+            Dtype::F32 => fill(
+                row,
+                bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])),
+            ),
+            Dtype::F8E4M3 => fill(row, bytes.iter().map(|&code| crate::fp8::e4m3::VALUES[code as usize])),
+        }
+    }
+}
+
+fn fill(row: &mut [f32], values: impl Iterator<Item = f32>) {
+    for (target, value) in row.iter_mut().zip(values) {
+        *target = value;
+    }
+}
+
+/// An open file: names to tensors.
+#[derive(Debug)]
+pub struct SafetensorsFile {
+    map: Arc<Mmap>,
+    entries: HashMap<String, (safetensors::Dtype, Vec<usize>, Range<usize>)>,
+}
+
+impl SafetensorsFile {
+    /// Maps the file and checks its header: the length, the JSON, and that the tensors' ranges fit their shapes
+    /// and cover the rest of the file exactly.
+    ///
+    /// The file must not be cut while it is mapped: the operating system would then end the process at the
+    /// first read beyond its new end. Writing a new file and renaming it over the old one is safe.
+    pub fn open(path: &Path) -> Result<SafetensorsFile> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        // SAFETY: the map is read-only. Were another process to change the file, the bytes could change under a
+        // `&[u8]`; every value read from it is a number without invariants, and the documentation above says so.
+        #[allow(unsafe_code)]
+        let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
+        let header = |reason: String| CheckpointError::Header { path: path.to_owned(), reason };
+        let (header_length, metadata) =
+            SafeTensors::read_metadata(&map).map_err(|error| header(error.to_string()))?;
+        let data = 8 + header_length;
+        let mut entries = HashMap::new();
+        for (name, info) in metadata.tensors() {
+            let (start, end) = info.data_offsets;
+            entries.insert(name, (info.dtype, info.shape.clone(), data + start..data + end));
+        }
+        Ok(SafetensorsFile { map: Arc::new(map), entries })
+    }
+
+    /// Bytes of the file.
+    #[allow(clippy::len_without_is_empty, reason = "a file that opened has a header")]
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The tensors' names, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The tensor of that name, if it is there; an error if its type is not one of [`Dtype`].
+    pub fn tensor(&self, name: &str) -> Result<Option<Tensor>> {
+        let Some((dtype, shape, range)) = self.entries.get(name) else { return Ok(None) };
+        let Some(known) = Dtype::of(*dtype) else {
+            return Err(CheckpointError::Dtype {
+                name: name.to_owned(),
+                expected: "BF16, F16, F32 or F8_E4M3",
+                found: format!("{dtype:?}"),
+            }
+            .into());
+        };
+        Ok(Some(Tensor {
+            name: name.to_owned(),
+            dtype: known,
+            shape: shape.clone(),
+            map: Arc::clone(&self.map),
+            range: range.clone(),
+        }))
+    }
+}

@@ -1,0 +1,313 @@
+//! The model's weights by name: every name, shape and element type is checked here, and nowhere else.
+//!
+//! Linear layers come out as E4M3 rows with one scale a row, in rotate-half order, whatever the source;
+//! embedding, head and norms stay as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{CheckpointError, Dtype, Layout, ModelConfig, SafetensorsFile, Tensor};
+use crate::error::{Error, Result};
+use crate::fp8::{Fp8Rows, e4m3, quantize_rows};
+
+/// The linear layers of a decoder layer, under Hugging Face's names.
+const PROJECTIONS: [&str; 7] = [
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+];
+
+/// Endings of tensors that describe how other engines would quantize activations and caches, or that are
+/// computed from the config.
+const IGNORED: [&str; 6] =
+    [".input_scale", ".output_scale", ".k_scale", ".v_scale", ".q_scale", ".rotary_emb.inv_freq"];
+
+/// One decoder layer.
+#[derive(Debug)]
+pub struct LayerWeights {
+    /// `[hidden]`
+    pub input_layernorm: Vec<f32>,
+    /// Query, key and value rows, one under the other: `[(heads + 2 · kv heads) · head_dim, hidden]`.
+    pub qkv_proj: Fp8Rows,
+    /// `[hidden, heads · head_dim]`
+    pub o_proj: Fp8Rows,
+    /// `[hidden]`
+    pub post_attention_layernorm: Vec<f32>,
+    /// Gate rows over up rows: `[2 · intermediate, hidden]`.
+    pub gate_up_proj: Fp8Rows,
+    /// `[hidden, intermediate]`
+    pub down_proj: Fp8Rows,
+}
+
+/// An open folder: its config, and its weights on demand.
+#[derive(Debug)]
+pub struct Checkpoint {
+    layout: Layout,
+    config: ModelConfig,
+    files: Vec<SafetensorsFile>,
+    /// Tensor name in the files to the file that has it.
+    places: BTreeMap<String, usize>,
+}
+
+impl Checkpoint {
+    /// Opens a folder and checks that every tensor is there in the right shape, and none that the architecture
+    /// does not have. Reads headers only.
+    pub fn open(folder: &Path) -> Result<Checkpoint> {
+        let (layout, config, paths) = recognise(folder)?;
+        let files = paths.iter().map(|path| SafetensorsFile::open(path)).collect::<Result<Vec<_>>>()?;
+        let mut places = BTreeMap::new();
+        for (index, file) in files.iter().enumerate() {
+            places.extend(file.names().map(|name| (name.to_owned(), index)));
+        }
+        let checkpoint = Checkpoint { layout, config, files, places };
+        checkpoint.check()?;
+        Ok(checkpoint)
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// How the folder is laid out.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Bytes of all files.
+    pub fn file_bytes(&self) -> usize {
+        self.files.iter().map(SafetensorsFile::len).sum()
+    }
+
+    /// The names of the weights, as Hugging Face spells them, whatever the layout.
+    pub fn tensor_names(&self) -> Vec<String> {
+        let mut names = vec!["model.embed_tokens.weight".to_owned()];
+        for layer in 0..self.config.num_hidden_layers {
+            let parts = PROJECTIONS.iter().chain(&["input_layernorm", "post_attention_layernorm"]);
+            names.extend(parts.map(|part| format!("model.layers.{layer}.{part}.weight")));
+        }
+        names.push("model.norm.weight".to_owned());
+        if !self.config.tie_word_embeddings {
+            names.push("lm_head.weight".to_owned());
+        }
+        names
+    }
+
+    /// `[vocab, hidden]`, as in the source.
+    pub fn embed_tokens(&self) -> Result<Tensor> {
+        self.dense("model.embed_tokens.weight")
+    }
+
+    /// `[vocab, hidden]`, as in the source; the embedding where the two are tied.
+    pub fn lm_head(&self) -> Result<Tensor> {
+        if self.config.tie_word_embeddings { self.embed_tokens() } else { self.dense("lm_head.weight") }
+    }
+
+    /// The last norm, `[hidden]`.
+    pub fn norm(&self) -> Result<Vec<f32>> {
+        self.vector("model.norm.weight")
+    }
+
+    /// One decoder layer.
+    pub fn layer(&self, index: usize) -> Result<LayerWeights> {
+        let linear = |part: &str| self.linear(&format!("model.layers.{index}.{part}.weight"));
+        let vector = |part: &str| self.vector(&format!("model.layers.{index}.{part}.weight"));
+        Ok(LayerWeights {
+            input_layernorm: vector("input_layernorm")?,
+            qkv_proj: linear("self_attn.q_proj")?
+                .stack(linear("self_attn.k_proj")?)
+                .stack(linear("self_attn.v_proj")?),
+            o_proj: linear("self_attn.o_proj")?,
+            post_attention_layernorm: vector("post_attention_layernorm")?,
+            gate_up_proj: linear("mlp.gate_proj")?.stack(linear("mlp.up_proj")?),
+            down_proj: linear("mlp.down_proj")?,
+        })
+    }
+
+    /// A weight that is not a linear layer, by Hugging Face's name.
+    pub fn dense(&self, name: &str) -> Result<Tensor> {
+        let tensor = self.tensor(name)?;
+        if tensor.dtype == Dtype::F8E4M3 {
+            let found = tensor.dtype.to_string();
+            return Err(
+                CheckpointError::Dtype { name: tensor.name, expected: "BF16, F16 or F32", found }.into()
+            );
+        }
+        Ok(tensor)
+    }
+
+    /// A linear layer as E4M3 rows, by Hugging Face's name: the source's own codes, or quantized here.
+    pub fn linear(&self, name: &str) -> Result<Fp8Rows> {
+        let tensor = self.tensor(name)?;
+        let [rows, columns] = tensor.shape[..] else {
+            let expected = "two dimensions".to_owned();
+            return Err(CheckpointError::Shape { name: tensor.name, expected, found: tensor.shape }.into());
+        };
+        let head_dim = self.config.head_dim;
+        let turned = name.contains(".q_proj.") || name.contains(".k_proj.");
+        let source_row = |row| if turned { self.layout.rotary_row(row, head_dim) } else { row };
+        if tensor.dtype != Dtype::F8E4M3 {
+            check_finite(&tensor)?;
+            return Ok(quantize_rows(rows, columns, |row, values| {
+                tensor.read(source_row(row) * columns, values);
+            }));
+        }
+        if let Some(index) = tensor.bytes().iter().position(|&code| e4m3::is_nan(code)) {
+            return Err(CheckpointError::NotFinite { name: tensor.name, index }.into());
+        }
+        let file_scales = self.scales(name, rows)?;
+        let mut codes = Vec::with_capacity(rows * columns);
+        let mut scales = Vec::with_capacity(rows);
+        for row in (0..rows).map(source_row) {
+            codes.extend_from_slice(&tensor.bytes()[row * columns..(row + 1) * columns]);
+            scales.push(file_scales[row]);
+        }
+        Ok(Fp8Rows { codes, scales, columns })
+    }
+
+    /// The scales of an E4M3 weight, one a row; a scale for the whole tensor is repeated. They multiply.
+    fn scales(&self, name: &str, rows: usize) -> Result<Vec<f32>> {
+        let tensor = self.tensor(&scale_name(name))?;
+        check_finite(&tensor)?;
+        let mut scales = vec![0.0; tensor.len()];
+        tensor.read(0, &mut scales);
+        if scales.len() == 1 {
+            scales = vec![scales[0]; rows];
+        }
+        Ok(scales)
+    }
+
+    fn vector(&self, name: &str) -> Result<Vec<f32>> {
+        let tensor = self.dense(name)?;
+        check_finite(&tensor)?;
+        let mut values = vec![0.0; tensor.len()];
+        tensor.read(0, &mut values);
+        Ok(values)
+    }
+
+    /// The tensor of Hugging Face's name, with its shape checked against the config.
+    fn tensor(&self, name: &str) -> Result<Tensor> {
+        let spelled = self.layout.spell(name);
+        let missing = || CheckpointError::MissingTensor { name: spelled.clone() };
+        let file = &self.files[*self.places.get(&spelled).ok_or_else(missing)?];
+        let tensor = file.tensor(&spelled)?.ok_or_else(missing)?;
+        let shapes = self.shapes(name);
+        if !shapes.contains(&tensor.shape) {
+            let expected = shapes.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(" or ");
+            return Err(CheckpointError::Shape { name: spelled, expected, found: tensor.shape }.into());
+        }
+        Ok(tensor)
+    }
+
+    /// The shapes that fit the config.
+    fn shapes(&self, name: &str) -> Vec<Vec<usize>> {
+        let config = &self.config;
+        let part = |part: &str| name.contains(part);
+        let (rows, columns) = if part("q_proj") {
+            (config.query_width(), config.hidden_size)
+        } else if part("k_proj") || part("v_proj") {
+            (config.key_value_width(), config.hidden_size)
+        } else if part("o_proj") {
+            (config.hidden_size, config.query_width())
+        } else if part("gate_proj") || part("up_proj") {
+            (config.intermediate_size, config.hidden_size)
+        } else if part("down_proj") {
+            (config.hidden_size, config.intermediate_size)
+        } else if part("norm") {
+            return vec![vec![config.hidden_size]];
+        } else {
+            (config.vocab_size, config.hidden_size)
+        };
+        if name.ends_with("_scale") {
+            vec![vec![rows, 1], vec![rows], vec![1], vec![]]
+        } else {
+            vec![vec![rows, columns]]
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let mut expected = BTreeSet::new();
+        for name in self.tensor_names() {
+            let tensor = self.tensor(&name)?;
+            if tensor.dtype == Dtype::F8E4M3 {
+                expected.insert(self.tensor(&scale_name(&name))?.name);
+            }
+            expected.insert(tensor.name);
+        }
+        // A head beside tied embeddings is a copy that Hugging Face's loader overwrites too.
+        expected.insert(self.layout.spell("lm_head.weight"));
+        let known =
+            |name: &&String| expected.contains(*name) || IGNORED.iter().any(|ending| name.ends_with(ending));
+        match self.places.keys().find(|name| !known(name)) {
+            Some(name) => Err(CheckpointError::UnexpectedTensor { name: name.clone() }.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn scale_name(weight: &str) -> String {
+    format!("{weight}_scale")
+}
+
+fn check_finite(tensor: &Tensor) -> Result<()> {
+    let mut row = vec![0.0; 4096.min(tensor.len())];
+    for first in (0..tensor.len()).step_by(4096) {
+        let part = row.len().min(tensor.len() - first);
+        tensor.read(first, &mut row[..part]);
+        if let Some(index) = row[..part].iter().position(|value| !value.is_finite()) {
+            return Err(CheckpointError::NotFinite { name: tensor.name.clone(), index: first + index }.into());
+        }
+    }
+    Ok(())
+}
+
+/// What kind of folder it is, its config, and the paths of its weights.
+fn recognise(folder: &Path) -> Result<(Layout, ModelConfig, Vec<PathBuf>)> {
+    let kind = std::fs::metadata(folder).map_err(Error::io(folder))?;
+    let unknown =
+        |reason: &str| CheckpointError::UnknownLayout { path: folder.to_owned(), reason: reason.to_owned() };
+    if !kind.is_dir() {
+        return Err(unknown("expected a folder; a .gguf file is turned into one by `convert`").into());
+    }
+    let file = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+    let (config, params) = (file("config.json"), file("params.json"));
+    let (index, single) = (file("model.safetensors.index.json"), file("model.safetensors"));
+    // The official Nemo folder has both layouts; the first whose weights are there is taken.
+    if let (Some(config), Some(weights)) = (&config, index.as_ref().or(single.as_ref())) {
+        let paths = if index.is_some() { shards(weights)? } else { vec![weights.clone()] };
+        return Ok((Layout::HuggingFace, ModelConfig::from_huggingface(config)?, paths));
+    }
+    if let (Some(params), Some(weights)) = (&params, file("consolidated.safetensors")) {
+        return Ok((Layout::Mistral, ModelConfig::from_mistral(params)?, vec![weights]));
+    }
+    let reason = match (config, params) {
+        (Some(_), _) => "config.json is there, model.safetensors and model.safetensors.index.json are not",
+        (None, Some(_)) => "params.json is there, consolidated.safetensors is not",
+        (None, None) => "neither config.json nor params.json is there",
+    };
+    Err(unknown(reason).into())
+}
+
+/// The files that `model.safetensors.index.json` names, in order.
+fn shards(index: &Path) -> Result<Vec<PathBuf>> {
+    let text = std::fs::read(index).map_err(Error::io(index))?;
+    let fault = |reason: String| CheckpointError::Config { path: index.to_owned(), reason };
+    let json: Value = serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))?;
+    let map = json["weight_map"].as_object().ok_or_else(|| fault("`weight_map` is missing".to_owned()))?;
+    let mut names = BTreeSet::new();
+    for value in map.values() {
+        let name = value.as_str().unwrap_or_default();
+        // Only plain names: an index must not make us open files outside the folder.
+        if Path::new(name).file_name().is_none_or(|plain| plain != name) {
+            return Err(fault(format!("`weight_map`: {value} is not a file name")).into());
+        }
+        names.insert(index.with_file_name(name));
+    }
+    Ok(names.into_iter().collect())
+}

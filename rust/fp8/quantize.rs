@@ -1,0 +1,95 @@
+//! Rows of floats to E4M3 rows with one f32 scale each: `row[k] ≈ scale · value(code[k])`.
+//!
+//! A row's largest magnitude need not land on 448. E4M3 is a floating format, so a scale that is larger by
+//! less than a power of two moves every weight to another place between two representable values, at no cost
+//! in range; which place is best depends on the row. [`SCALE_STEPS`] such scales are tried and the one with
+//! the least squared error is kept. `benches/python/scale_choice.py` has what other choices gave.
+
+use std::num::NonZero;
+
+use super::e4m3;
+
+/// Scales tried a row, in equal ratios from `amax / 448` up to twice that.
+const SCALE_STEPS: u32 = 16;
+
+/// A matrix of E4M3 rows: `weight[r][k] = scales[r] · e4m3(codes[r · columns + k])`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fp8Rows {
+    /// E4M3 codes, `[rows, columns]`.
+    pub codes: Vec<u8>,
+    /// `[rows]`.
+    pub scales: Vec<f32>,
+    /// Width of a row.
+    pub columns: usize,
+}
+
+impl Fp8Rows {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.scales.len()
+    }
+
+    /// Puts `below` under these rows; both have the same width.
+    pub fn stack(mut self, below: Fp8Rows) -> Fp8Rows {
+        debug_assert_eq!(self.columns, below.columns);
+        self.codes.extend(below.codes);
+        self.scales.extend(below.scales);
+        self
+    }
+}
+
+/// Quantizes `rows · columns` floats, row by row, on all cores.
+///
+/// `read` writes row `r` into its buffer, so that a source of any type is converted a row at a time.
+pub fn quantize_rows(rows: usize, columns: usize, read: impl Fn(usize, &mut [f32]) + Sync) -> Fp8Rows {
+    let mut codes = vec![0; rows * columns];
+    let mut scales = vec![0.0; rows];
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = rows.div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let parts = codes.chunks_mut((share * columns).max(1)).zip(scales.chunks_mut(share));
+        for (part, (codes, scales)) in parts.enumerate() {
+            let read = &read;
+            scope.spawn(move || {
+                let mut row = vec![0.0; columns];
+                for (i, (codes, scale)) in codes.chunks_exact_mut(columns).zip(scales).enumerate() {
+                    read(part * share + i, &mut row);
+                    *scale = best_scale(&row);
+                    let inverse = scale.recip();
+                    for (code, &weight) in codes.iter_mut().zip(&row) {
+                        *code = e4m3::from_f32(weight * inverse);
+                    }
+                }
+            });
+        }
+    });
+    Fp8Rows { codes, scales, columns }
+}
+
+/// The scale with the least squared error; 1 for a row of zeros.
+fn best_scale(row: &[f32]) -> f32 {
+    let amax = row.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
+    // A scale below the smallest normal f32 has no exact reciprocal: such a row is zero for every purpose.
+    if amax < e4m3::MAX * f32::MIN_POSITIVE {
+        return 1.0;
+    }
+    let candidates =
+        (0..SCALE_STEPS).map(|step| amax / e4m3::MAX * (step as f32 / SCALE_STEPS as f32).exp2());
+    candidates
+        .map(|scale| (squared_error(row, scale), scale))
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or(1.0, |best| best.1)
+}
+
+fn squared_error(row: &[f32], scale: f32) -> f32 {
+    let inverse = scale.recip();
+    // Sixteen partial sums: one f32 chain would lose the small errors of a long row, and would not vectorise.
+    let mut sums = [0.0_f32; 16];
+    for chunk in row.chunks(16) {
+        for (sum, &weight) in sums.iter_mut().zip(chunk) {
+            let error = e4m3::round(weight * inverse) - weight * inverse;
+            *sum += error * error;
+        }
+    }
+    sums.iter().sum::<f32>() * scale * scale
+}

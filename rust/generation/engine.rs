@@ -1,0 +1,343 @@
+//! Requests in, events out: each step is one forward pass over whatever is waiting.
+//!
+//! A pass has room for [`MAX_ROWS`] rows. Choices that are being answered take one row each, first; prompts fill
+//! the rest, in the order in which they came, so that a long prompt does not stall the others. A choice starts
+//! once pages for the longest it can become are free: it never has to give any back half-way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::sequence::{Piece, Sequence, Stopping};
+use super::{GenerationError, Sampling};
+use crate::backend::{Backend, PAGE, Rows};
+use crate::error::{Error, Result};
+use crate::model::{Activations, MAX_ROWS, Model, PagePool};
+use crate::tokenizer::{TokenId, TokenTable, TokenizerError};
+
+/// Choices that run at a time.
+const MAX_RUNNING: usize = 16;
+
+/// Names a request until it has ended.
+pub type RequestId = u64;
+
+/// What is to be answered.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The prompt's token ids, as given.
+    pub prompt: Vec<TokenId>,
+    /// How many answers.
+    pub choices: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// What ends an answer.
+    pub stopping: Stopping,
+}
+
+/// What happened to a choice in a step.
+#[derive(Debug)]
+pub struct Event {
+    /// Whose.
+    pub request: RequestId,
+    /// Which of its choices.
+    pub choice: usize,
+    /// A token, or why there is none; after an error the choice has ended.
+    pub result: Result<Piece, GenerationError>,
+}
+
+/// A model that answers requests.
+pub struct Engine<B: Backend> {
+    model: Model<B>,
+    /// The bytes of each token; a folder without a tokenizer has none, and its answers have no text.
+    tokens: Option<Arc<TokenTable>>,
+    cache: B::KvCache,
+    pages: PagePool,
+    activations: Activations<B>,
+    rows: Rows<B>,
+    waiting: VecDeque<Sequence>,
+    running: Vec<Sequence>,
+    submitted: RequestId,
+}
+
+impl<B: Backend> Engine<B> {
+    /// An engine whose KV cache holds one full context.
+    pub fn new(model: Model<B>, tokens: Option<Arc<TokenTable>>) -> Result<Engine<B>> {
+        let pages = model.context_length.div_ceil(PAGE);
+        Ok(Engine {
+            cache: model.kv_cache(pages)?,
+            pages: PagePool::new(pages),
+            activations: model.activations(MAX_RUNNING)?,
+            rows: model.rows(MAX_RUNNING)?,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            submitted: 0,
+            tokens,
+            model,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<B> {
+        &self.model
+    }
+
+    /// Takes a request into the queue, after checking all of it.
+    pub fn submit(&mut self, request: &Request) -> Result<RequestId> {
+        let longest = self.check(request)?;
+        self.submitted += 1;
+        let eos = if request.stopping.ignore_eos { &[] } else { self.model.config.eos_token_ids.as_slice() };
+        let ends = [eos, &request.stopping.stop_token_ids].concat();
+        for choice in 0..request.choices {
+            self.waiting.push_back(Sequence::new(
+                (self.submitted, choice),
+                request.prompt.clone(),
+                longest,
+                request.sampling.clone(),
+                (ends.clone(), request.stopping.stop.clone()),
+                self.tokens.as_ref(),
+            ));
+        }
+        Ok(self.submitted)
+    }
+
+    /// Positions that an answer to the request can reach.
+    fn check(&self, request: &Request) -> Result<usize> {
+        request.sampling.check()?;
+        let Request { prompt, choices, stopping, .. } = request;
+        let argument = |message: String| Err(Error::Argument(message));
+        if *choices == 0 {
+            return argument("n must be at least 1, found 0".to_owned());
+        }
+        if stopping.max_tokens == Some(0) {
+            return argument("max_tokens must be at least 1, found 0".to_owned());
+        }
+        if stopping.stop.len() > 4 {
+            return argument(format!("stop takes at most 4 strings, found {}", stopping.stop.len()));
+        }
+        if stopping.stop.iter().any(String::is_empty) {
+            return argument("stop: an empty string would end every answer".to_owned());
+        }
+        if self.tokens.is_none() && !stopping.stop.is_empty() {
+            return argument("stop needs a tokenizer, and this model has none".to_owned());
+        }
+        self.check_prompt(prompt)?;
+        self.check_ids(&stopping.stop_token_ids)?;
+        let context_length = self.model.context_length;
+        let longest = prompt.len().checked_add(stopping.max_tokens.unwrap_or(1));
+        match longest.filter(|&longest| longest <= context_length) {
+            None => {
+                let (prompt_tokens, max_tokens) = (prompt.len(), stopping.max_tokens);
+                Err(GenerationError::ContextLength { prompt_tokens, max_tokens, context_length }.into())
+            }
+            Some(longest) => Ok(if stopping.max_tokens.is_some() { longest } else { context_length }),
+        }
+    }
+
+    fn check_prompt(&self, prompt: &[TokenId]) -> Result<()> {
+        if prompt.is_empty() {
+            return Err(Error::Argument("the prompt is empty: there is nothing to continue".to_owned()));
+        }
+        self.check_ids(prompt)
+    }
+
+    fn check_ids(&self, ids: &[TokenId]) -> Result<()> {
+        let vocab_size = self.model.config.vocab_size;
+        match ids.iter().find(|&&id| id as usize >= vocab_size) {
+            Some(&id) => Err(TokenizerError::UnknownId { id, vocab_size }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops a request and gives its pages back. An ended or unknown one is no error: it may just have ended.
+    pub fn cancel(&mut self, request: RequestId) {
+        self.waiting.retain(|sequence| sequence.request != request);
+        self.end(|sequence| sequence.request == request);
+    }
+
+    /// Whether a step would have nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// One forward pass; the tokens it brought, at most one a choice.
+    pub fn step(&mut self) -> Vec<Event> {
+        self.start_waiting();
+        let plan = self.plan();
+        if plan.is_empty() {
+            return Vec::new();
+        }
+        let mut pass = Pass::default();
+        for (slot, &count) in plan.iter().enumerate() {
+            let sequence = &self.running[slot];
+            pass.append(&sequence.pending()[..count], sequence.position(), slot);
+        }
+        let tables: Vec<&[u32]> = self.running.iter().map(|sequence| sequence.pages.as_slice()).collect();
+        run(&self.model, &pass, &tables, &mut self.rows, &mut self.cache, &mut self.activations);
+
+        // A choice whose pending tokens are all in the cache draws its next one from the row of the last of them.
+        let mut ready = Vec::new();
+        let mut end = 0;
+        for (slot, &count) in plan.iter().enumerate() {
+            end += count;
+            if self.running[slot].advance(count) {
+                ready.push((slot, end as u32 - 1));
+            }
+        }
+        let selected: Vec<u32> = ready.iter().map(|&(_, row)| row).collect();
+        let logits = self.model.logits(&self.rows, &selected, &mut self.activations);
+        let mut events = Vec::with_capacity(ready.len());
+        for (&(slot, _), logits) in ready.iter().zip(&logits) {
+            let sequence = &mut self.running[slot];
+            events.push(Event {
+                request: sequence.request,
+                choice: sequence.choice,
+                result: sequence.extend(logits),
+            });
+        }
+        let ended =
+            |event: &&Event| event.result.as_ref().map_or(true, |piece| piece.finish_reason.is_some());
+        let ended: Vec<_> = events.iter().filter(ended).map(|event| (event.request, event.choice)).collect();
+        self.end(|sequence| ended.contains(&(sequence.request, sequence.choice)));
+        events
+    }
+
+    /// Teacher forcing: the logits that follow each of the `positions` of `ids`, in that order.
+    ///
+    /// Uses free pages of the cache for the time of the call. `between` is called between passes and may stop it.
+    pub fn logits(
+        &mut self,
+        ids: &[TokenId],
+        positions: &[usize],
+        between: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Vec<f32>>> {
+        self.check_prompt(ids)?;
+        let context_length = self.model.context_length;
+        let too_long =
+            GenerationError::ContextLength { prompt_tokens: ids.len(), max_tokens: None, context_length };
+        if ids.len() > context_length {
+            return Err(too_long.into());
+        }
+        if let Some(position) = positions.iter().find(|&&position| position >= ids.len()) {
+            return Err(Error::Argument(format!("position {position} is outside the {} ids", ids.len())));
+        }
+        let Some(pages) = self.pages.take(ids.len().div_ceil(PAGE)) else {
+            let (needed, free) = (ids.len().div_ceil(PAGE), self.pages.free());
+            return Err(Error::Argument(format!(
+                "{needed} pages of the KV cache are needed and {free} are free: other requests run"
+            )));
+        };
+        let result = self.logits_in(ids, positions, &pages, between);
+        self.pages.give(pages);
+        result
+    }
+
+    fn logits_in(
+        &mut self,
+        ids: &[TokenId],
+        positions: &[usize],
+        pages: &[u32],
+        between: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut found = vec![Vec::new(); positions.len()];
+        for first in (0..ids.len()).step_by(MAX_ROWS) {
+            between()?;
+            let mut pass = Pass::default();
+            pass.append(&ids[first..ids.len().min(first + MAX_ROWS)], first, 0);
+            run(&self.model, &pass, &[pages], &mut self.rows, &mut self.cache, &mut self.activations);
+            let here: Vec<usize> = (0..positions.len())
+                .filter(|&i| (first..first + pass.token_ids.len()).contains(&positions[i]))
+                .collect();
+            for group in here.chunks(MAX_RUNNING) {
+                let selected: Vec<u32> = group.iter().map(|&i| (positions[i] - first) as u32).collect();
+                let logits = self.model.logits(&self.rows, &selected, &mut self.activations);
+                for (&i, logits) in group.iter().zip(logits) {
+                    found[i] = logits;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Starts what waits, in order, as far as pages and slots go.
+    fn start_waiting(&mut self) {
+        while self.running.len() < MAX_RUNNING
+            && let Some(next) = self.waiting.front()
+            && let Some(pages) = self.pages.take(next.longest.div_ceil(PAGE))
+            && let Some(mut sequence) = self.waiting.pop_front()
+        {
+            sequence.pages = pages;
+            self.running.push(sequence);
+        }
+    }
+
+    /// How many rows each running choice gets in the next pass.
+    fn plan(&self) -> Vec<usize> {
+        let mut left = MAX_ROWS;
+        let mut plan: Vec<usize> =
+            self.running.iter().map(|sequence| usize::from(sequence.pending().len() == 1)).collect();
+        left -= plan.iter().sum::<usize>();
+        for (sequence, rows) in self.running.iter().zip(&mut plan) {
+            if *rows == 0 {
+                *rows = sequence.pending().len().min(left);
+                left -= *rows;
+            }
+        }
+        plan
+    }
+
+    fn end(&mut self, ends: impl Fn(&Sequence) -> bool) {
+        let (ended, running) =
+            std::mem::take(&mut self.running).into_iter().partition(|sequence| ends(sequence));
+        self.running = running;
+        for sequence in Vec::<Sequence>::into_iter(ended) {
+            self.pages.give(sequence.pages);
+        }
+    }
+
+    /// Pages of the KV cache, free and in all.
+    pub fn pages(&self) -> &PagePool {
+        &self.pages
+    }
+
+    /// Choices that wait, and that run.
+    pub fn queue_lengths(&self) -> (usize, usize) {
+        (self.waiting.len(), self.running.len())
+    }
+}
+
+/// The rows of a pass, on the host.
+#[derive(Default)]
+struct Pass {
+    token_ids: Vec<u32>,
+    positions: Vec<u32>,
+    sequences: Vec<u32>,
+}
+
+impl Pass {
+    fn append(&mut self, ids: &[TokenId], position: usize, slot: usize) {
+        self.token_ids.extend(ids);
+        self.positions.extend((position..position + ids.len()).map(|position| position as u32));
+        self.sequences.extend(ids.iter().map(|_| slot as u32));
+    }
+}
+
+/// Uploads the rows and runs the pass.
+fn run<B: Backend>(
+    model: &Model<B>,
+    pass: &Pass,
+    page_tables: &[&[u32]],
+    rows: &mut Rows<B>,
+    cache: &mut B::KvCache,
+    activations: &mut Activations<B>,
+) {
+    let mut tables = vec![0; page_tables.len() * rows.pages_per_sequence];
+    for (table, pages) in tables.chunks_exact_mut(rows.pages_per_sequence).zip(page_tables) {
+        table[..pages.len()].copy_from_slice(pages);
+    }
+    let backend = &model.backend;
+    rows.len = pass.token_ids.len();
+    backend.write(&pass.token_ids, &mut rows.token_ids);
+    backend.write(&pass.positions, &mut rows.positions);
+    backend.write(&pass.sequences, &mut rows.sequences);
+    backend.write(&tables, &mut rows.page_tables);
+    model.forward(rows, cache, activations);
+}
