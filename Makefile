@@ -1,0 +1,87 @@
+# The steps of continuous integration, each a target. Two of them are for newcomers: `run` and `test`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PYTHON ?= python3
+# Warnings of our own crate are errors in every step of the checks.
+STRICT := RUSTFLAGS="-D warnings" RUSTDOCFLAGS="-D warnings"
+
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help  ## list the targets
+help:
+	@grep -E '^\.PHONY: .*## ' $(MAKEFILE_LIST) | sed -E 's/^\.PHONY: *([a-z-]+) *## */  \1|/' | column -t -s '|'
+
+.PHONY: run  ## build, install, count this README, pull SmolLM2 and let it answer
+run: install
+	@echo && echo "nemo-fast count README.md" && $(BIN)/nemo-fast count README.md
+	@echo && echo "nemo-fast chat smollm2-135m \"What is the capital of France?\" --temperature 0"
+	@$(BIN)/nemo-fast chat smollm2-135m "What is the capital of France?" --temperature 0
+
+.PHONY: test  ## all default tests and lints
+test: lint tables test-rust test-python
+
+.PHONY: test-long  ## the long profile: more examples, real models, every code point
+test-long: dev-install
+	PROPTEST_CASES=20000 cargo test --release --locked --quiet
+	NEMO_FAST_TEST_PROFILE=long $(BIN)/python -m pytest -m "long or not long" --timeout 3600
+
+.PHONY: lint  ## formatting, clippy, ruff, mypy
+lint: $(VENV)/dev
+	cargo fmt --check
+	$(STRICT) cargo clippy --locked --quiet --all-targets
+	$(STRICT) cargo clippy --locked --quiet --all-targets --features python
+	$(STRICT) cargo doc --locked --quiet --no-deps
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mypy
+
+.PHONY: tables  ## rebuild the vocabulary and the Unicode classes and compare them byte for byte
+tables: $(VENV)/dev
+	$(BIN)/python rust/tokenizer/make_tables.py --check
+
+.PHONY: test-rust  ## the crate without Python
+test-rust:
+	$(STRICT) cargo test --locked --quiet
+
+.PHONY: test-python  ## the package: stubs, doctests, tests
+test-python: dev-install
+	$(BIN)/python -m mypy.stubtest nemo_fast._native
+	$(BIN)/python -m pytest
+
+.PHONY: install  ## the release build, into the virtual environment
+install: $(VENV)/run
+	@$(BIN)/maturin develop --release --locked --quiet
+
+.PHONY: dev-install
+dev-install: $(VENV)/dev
+	@$(BIN)/maturin develop --release --locked --quiet
+
+.PHONY: lock  ## resolve requirements/*.in again
+lock: $(VENV)/run
+	$(BIN)/pip install --quiet uv
+	for name in run dev; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	  requirements/$$name.in -o requirements/$$name.txt; done
+	cargo update
+
+.PHONY: clean  ## remove what the targets made
+clean:
+	rm -rf $(VENV) target python/nemo_fast/*.so
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are files in the environment: a changed lock file installs again, an unchanged one takes no time.
+$(VENV)/run: requirements/run.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --require-hashes -r $<
+	@touch $@
+
+$(VENV)/dev: requirements/dev.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --require-hashes -r $<
+	@touch $@

@@ -1,0 +1,157 @@
+"""What a model answers: frozen dataclasses with the fields of OpenAI's API.
+
+`to_json()` gives the bytes that a server sends. Which fields are filled is decided in `model`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+FinishReason = Literal["stop", "length"]
+
+
+class _Result:
+    """The two ways out of a result."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested dicts and lists under OpenAI's field names."""
+        return _plain(self)  # type: ignore[no-any-return]
+
+    def to_json(self) -> bytes:
+        """Return the JSON that a server sends, UTF-8."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _plain(value: object) -> Any:
+    if is_dataclass(value):
+        # A delta says only what is new: OpenAI leaves the rest out.
+        sparse = isinstance(value, ChoiceDelta)
+        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return {name: _plain(item) for name, item in pairs if not (sparse and item is None)}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(_Result):
+    """Tokens: of the prompt once, generated ones summed over choices, end tokens and stop strings included."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionChoice(_Result):
+    """One continuation of the prompt. `token_ids` include the end token and the tokens of a stop string."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason | None
+    token_ids: tuple[int, ...]
+    logprobs: None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Envelope(_Result):
+    id: str
+    object: str
+    created: int
+    model: str
+    system_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion(_Envelope):
+    """The answer of `Model.generate`."""
+
+    choices: tuple[CompletionChoice, ...]
+    usage: Usage
+
+    @property
+    def text(self) -> str:
+        """The text of choice 0."""
+        return self.choices[0].text
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The token ids of choice 0, end token included."""
+        return self.choices[0].token_ids
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why choice 0 ended: "stop" (an end token or a stop string) or "length"."""
+        return self.choices[0].finish_reason
+
+    @property
+    def logprobs(self) -> None:
+        """Not computed."""
+        return self.choices[0].logprobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionChunk(_Envelope):
+    """A part of one choice of `Model.stream`; the last chunk has no choices and the usage."""
+
+    choices: tuple[CompletionChoice, ...]
+    usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        """The new text, of whichever choice the chunk is of."""
+        return "".join(choice.text for choice in self.choices)
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantMessage(_Result):
+    """What the assistant said."""
+
+    content: str | None
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChoice(_Result):
+    """One answer. `token_ids` include the end token and the tokens of a stop string."""
+
+    index: int
+    message: AssistantMessage
+    finish_reason: FinishReason | None
+    token_ids: tuple[int, ...]
+    logprobs: None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCompletion(_Envelope):
+    """The answer of `Model.chat`."""
+
+    choices: tuple[ChatChoice, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceDelta(_Result):
+    """What a chunk adds to a message."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChunkChoice(_Result):
+    """A part of one answer."""
+
+    index: int
+    delta: ChoiceDelta
+    finish_reason: FinishReason | None = None
+    logprobs: None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatCompletionChunk(_Envelope):
+    """A part of one answer of `Model.chat(stream=True)`; the last chunk has no choices and the usage."""
+
+    choices: tuple[ChatChunkChoice, ...]
+    usage: Usage | None = None
