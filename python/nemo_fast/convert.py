@@ -105,7 +105,7 @@ def convert(
     source: str | PathLike[str],
     target: str | PathLike[str],
     *,
-    format: str = "compressed-tensors",
+    format: str = "compressed-tensors",  # noqa: A002 - the word that users of converters know
     progress: bool = False,
 ) -> Path:
     """Convert a GGUF file or a checkpoint folder, and return the new folder's path.

@@ -17,6 +17,7 @@ from nemo_fast.model_layout import EMBEDDING, FINAL_NORM, HEAD, dense_shapes, li
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gguf import GGUFReader, ReaderTensor
     from numpy.typing import NDArray
 
 _PREFIX = "llama."
@@ -66,8 +67,8 @@ _ROWS_AT_ONCE = 1024
 class GgufSource:
     """The weights of a GGUF file: `config` with Hugging Face's names, `dense` and `linear` tensors.
 
-    The file is mapped; a tensor is dequantized when it is asked for. Errors: `CheckpointError` that names what
-    does not fit, `FileNotFoundError`, `ImportError` without the extra `convert`.
+    The file is mapped; a tensor is dequantized when it is asked for. Errors: `CheckpointError` that names
+    what does not fit, `FileNotFoundError`, `ImportError` without the extra `convert`.
 
     Example (not run: it needs a file): ``GgufSource(Path("model.gguf")).config["hidden_size"]``
     """
@@ -83,7 +84,7 @@ class GgufSource:
         self.config = self._read_config()
         self._check_tensors()
 
-    def dense_dtype(self, name: str) -> str:
+    def dense_dtype(self, name: str) -> str:  # noqa: ARG002 - the other source asks its file
         """Return the dtype that `dense` gives: always "BF16"."""
         return "BF16"
 
@@ -107,7 +108,7 @@ class GgufSource:
             rows = _rotate_half_order(rows, self.config["num_key_value_heads"])
         return quantize_rows(self._dequantize(rows, tensor))
 
-    def _dequantize(self, rows: NDArray[Any], tensor: Any) -> NDArray[np.float32]:
+    def _dequantize(self, rows: NDArray[Any], tensor: ReaderTensor) -> NDArray[np.float32]:
         from gguf.quants import dequantize
 
         try:
@@ -122,9 +123,7 @@ class GgufSource:
     def _read_config(self) -> dict[str, Any]:
         architecture = self.metadata.get("general.architecture")
         if architecture != "llama":
-            raise CheckpointError(
-                f"{self.path}: architecture {architecture!r} is not supported, only 'llama'"
-            )
+            raise CheckpointError(f"{self.path}: architecture {architecture!r}: only 'llama' is supported")
         if self.metadata.get("split.count", 1) > 1:
             raise CheckpointError(f"{self.path}: `split.count` > 1, the model is cut into several files")
         values = {
@@ -135,6 +134,9 @@ class GgufSource:
         for key in sorted(values.keys() - _READ_KEYS):
             if values[key] not in _WITHOUT_EFFECT.get(key, ()):
                 raise CheckpointError(f"{self.path}: `{_PREFIX}{key}` = {values[key]!r} is not supported")
+        for key in ("attention.head_count", "attention.head_count_kv", "feed_forward_length"):
+            if not isinstance(values.get(key, 1), int):
+                raise CheckpointError(f"{self.path}: `{_PREFIX}{key}` differs between layers")
         try:
             heads, hidden = values["attention.head_count"], values["embedding_length"]
             # Nemo's heads are narrower than hidden / heads; only files that say nothing mean the quotient.
@@ -164,9 +166,6 @@ class GgufSource:
                 raise CheckpointError(
                     f"{self.path}: `{_PREFIX}{key}`: expected {head_dim}, found {values[key]}"
                 )
-        for key in ("attention.head_count", "attention.head_count_kv", "feed_forward_length"):
-            if not isinstance(values.get(key, 1), int):
-                raise CheckpointError(f"{self.path}: `{_PREFIX}{key}` differs between layers")
         embedding = self._tensors.get("token_embd.weight")
         if embedding is None:
             raise CheckpointError(f"{self.path}: tensor `token_embd.weight` is missing")
@@ -174,7 +173,7 @@ class GgufSource:
         return config | {"vocab_size": int(embedding.shape[-1])}
 
     def _end_ids(self) -> int | list[int] | None:
-        """Return the ids that end a text: the end of a turn, where the file names one, beside the end of all."""
+        """Return the ids that end a text: that of a turn's end, where the file names one, is another."""
         keys = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
         ids = list(dict.fromkeys(self.metadata[key] for key in keys if key in self.metadata))
         return ids if len(ids) > 1 else (ids[0] if ids else None)
@@ -195,7 +194,7 @@ class GgufSource:
                 )
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> GGUFReader:
     try:
         from gguf import GGUFReader
     except ImportError as error:

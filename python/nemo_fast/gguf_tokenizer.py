@@ -1,7 +1,7 @@
 """Makes the tokenizer files of a model folder from a GGUF file's metadata.
 
-GGUF names the way a text is split (`tokenizer.ggml.pre`) but does not describe it, so each name needs its rule
-here. One is known so far, SmolLM's; Mistral Nemo's needs no file, because its vocabulary is embedded.
+GGUF names the way a text is split (`tokenizer.ggml.pre`) but does not describe it, so each name needs its
+rule here. One is known so far, SmolLM's; Mistral Nemo's needs no file, because its vocabulary is embedded.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ def write_tokenizer(metadata: Mapping[str, Any], vocab_size: int, folder: Path) 
         return None
     if vocab_size == NEMO_VOCAB_SIZE:
         tokens = metadata.get("tokenizer.ggml.tokens", ())
-        if split == "tekken" and len(tokens) == vocab_size:
-            if is_nemo_vocabulary(lambda index: byte_level_bytes(tokens[index])):
-                return None
+        if len(tokens) == vocab_size and is_nemo_vocabulary(lambda index: byte_level_bytes(tokens[index])):
+            return None
         raise CheckpointError(
             f"the file has {vocab_size} tokens, as Mistral Nemo has, but another tokenizer "
             f"({model!r}, {split!r}): converted, it would be taken for Mistral Nemo's"

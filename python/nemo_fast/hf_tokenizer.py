@@ -1,9 +1,9 @@
 """The tokenizer of a folder with a vocabulary of its own: Hugging Face's `tokenizer.json`.
 
 Small models of the same architecture come with one, SmolLM2 for example. Texts are encoded by the
-`tokenizers` package (extra `hf`), chats by the folder's Jinja template; decoding is ours, so that a stream and
-a whole text agree. Only Mistral Nemo's own prompt format is safe against forged control tokens: a template's
-text is one string, and control strings in a message are parsed like those of the template.
+`tokenizers` package (extra `hf`), chats by the folder's Jinja template; decoding is ours, so that a stream
+and a whole text agree. Only Mistral Nemo's own prompt format is safe against forged control tokens: a
+template's text is one string, and control strings in a message are parsed like those of the template.
 """
 
 from __future__ import annotations
@@ -149,6 +149,7 @@ def _load(file: Path) -> tokenizers.Tokenizer:
         raise missing_extra("tokenizers", "hf") from error
     try:
         tokenizer = Tokenizer.from_file(str(file))
+    # The package raises no class of its own.
     except Exception as error:
         raise TokenizerError(f"{file}: {error}") from error
     # A file may carry its trainer's settings; a prompt is never cut or filled up.

@@ -22,7 +22,7 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def read_json_object(file: Path) -> dict[str, Any]:
-    """Return the object in a JSON file of a tokenizer. Errors: `TokenizerError` that names the file, `OSError`."""
+    """Return the object in a JSON file. Errors: `TokenizerError` that names the file, `OSError`."""
     try:
         found = json.loads(file.read_bytes())
     except ValueError as error:
@@ -62,9 +62,9 @@ def added_tokens(description: dict[str, Any]) -> dict[int, tuple[str, bool]]:
 def token_bytes(description: dict[str, Any], vocab_size: int | None = None) -> list[bytes]:
     """Return the bytes of each id, 0 to `vocab_size` - 1, of a parsed `tokenizer.json`.
 
-    An id that no token has gets `b""`: a model's embedding is often padded beyond its tokenizer. Added tokens
-    that lie beyond the model's vocabulary are left out. Errors: `TokenizerError` for an unsupported decoder and
-    for a vocabulary larger than `vocab_size`.
+    An id that no token has gets `b""`: a model's embedding is often padded beyond its tokenizer. Added
+    tokens that lie beyond the model's vocabulary are left out. Errors: `TokenizerError` for an unsupported
+    decoder and for a vocabulary larger than `vocab_size`.
 
     >>> token_bytes({"model": {"vocab": {"Ġa": 0, "b": 2}}, "decoder": {"type": "ByteLevel"}}, vocab_size=4)
     [b' a', b'', b'b', b'']

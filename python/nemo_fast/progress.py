@@ -1,6 +1,7 @@
 """Tells on stderr how far a long job is.
 
-A bar if `rich` is installed (extra `progress`), plain lines otherwise. Nothing else of `rich` is used, and nothing here writes to stdout, which belongs to results.
+A bar if `rich` is installed (extra `progress`), plain lines otherwise. Nothing else of `rich` is used, and
+nothing here writes to stdout, which belongs to results.
 """
 
 from __future__ import annotations

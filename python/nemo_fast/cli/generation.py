@@ -152,4 +152,4 @@ def _argument_or_stdin(argument: str | None, request: str) -> str:
 def _enable_line_editing() -> None:
     # `input` uses the module once it is imported; not every system has it.
     with contextlib.suppress(ImportError):
-        import readline
+        import readline  # noqa: F401

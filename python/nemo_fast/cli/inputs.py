@@ -51,7 +51,9 @@ def _expand(name: str) -> list[str]:
     """Return the files of a glob that the shell has left as it is, as on Windows; other names as they are."""
     if name == STDIN or Path(name).exists() or not glob.has_magic(name):
         return [name]
-    matches = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
+    # `Path.glob` takes no absolute pattern.
+    found = glob.glob(name, recursive=True)  # noqa: PTH207
+    matches = sorted(path for path in found if Path(path).is_file())
     if not matches:
         raise FileNotFoundError(f"no file matches {name}")
     return matches
