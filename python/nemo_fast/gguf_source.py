@@ -35,6 +35,15 @@ _READ_KEYS = {
     "rope.freq_base",
     "vocab_size",
 }
+# Whole numbers above zero, the same for all layers.
+_COUNT_KEYS = (
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "block_count",
+    "embedding_length",
+    "feed_forward_length",
+)
 # Values under which a key changes nothing. A key that is neither here nor above is refused.
 _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "attention.causal": (True,),
@@ -134,9 +143,10 @@ class GgufSource:
         for key in sorted(values.keys() - _READ_KEYS):
             if values[key] not in _WITHOUT_EFFECT.get(key, ()):
                 raise CheckpointError(f"{self.path}: `{_PREFIX}{key}` = {values[key]!r} is not supported")
-        for key in ("attention.head_count", "attention.head_count_kv", "feed_forward_length"):
-            if not isinstance(values.get(key, 1), int):
-                raise CheckpointError(f"{self.path}: `{_PREFIX}{key}` differs between layers")
+        for key in _COUNT_KEYS:
+            count = values.get(key, 1)
+            if not isinstance(count, int) or count < 1:
+                raise CheckpointError(f"{self.path}: `{_PREFIX}{key}` = {count!r} is not supported")
         try:
             heads, hidden = values["attention.head_count"], values["embedding_length"]
             # Nemo's heads are narrower than hidden / heads; only files that say nothing mean the quotient.
@@ -179,6 +189,9 @@ class GgufSource:
         return ids if len(ids) > 1 else (ids[0] if ids else None)
 
     def _check_tensors(self) -> None:
+        layers = self.config["num_hidden_layers"]
+        if layers > len(self._tensors):
+            raise CheckpointError(f"{self.path}: {layers} layers, but only {len(self._tensors)} tensors")
         shapes: dict[str, tuple[int, ...]] = {**dense_shapes(self.config), **linear_shapes(self.config)}
         expected = {_gguf_name(name): shape for name, shape in shapes.items()}
         for name in sorted(expected.keys() - self._tensors.keys()):

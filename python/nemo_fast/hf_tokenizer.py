@@ -53,6 +53,7 @@ class HfTokenizer:
         config = read_json_object(config_file) if config_file.is_file() else {}
         self._bos_id = self._configured_id(config, "bos_token")
         self._eos_id = self._configured_id(config, "eos_token")
+        self._adds_bos = self._configured_to_add_bos(config)
         self._template = ChatTemplate.from_folder(folder, config)
         self._folder = folder
 
@@ -70,6 +71,11 @@ class HfTokenizer:
     def eos_id(self) -> int | None:
         """The id of the token that ends a text, None if the folder names none."""
         return self._eos_id
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether this model expects a text to begin with the BOS token; SmolLM2, for one, does not."""
+        return self._adds_bos
 
     @property
     def special_tokens(self) -> dict[str, int]:
@@ -130,6 +136,13 @@ class HfTokenizer:
         if self._template is None:
             raise PromptError(f"{self._folder} has no chat template")
         return self._template.render(messages, continue_final_message=continue_final_message)
+
+    def _configured_to_add_bos(self, config: Mapping[str, Any]) -> bool:
+        """Read `add_bos_token`; where it is missing, ask what the file's own post-processor adds."""
+        configured = config.get("add_bos_token")
+        if isinstance(configured, bool):
+            return configured and self._bos_id is not None
+        return self._bos_id is not None and self._bos_id in self._parsing.encode("").ids
 
     def _configured_id(self, config: Mapping[str, Any], key: str) -> int | None:
         text = token_text(config.get(key))

@@ -50,6 +50,7 @@ def write_safetensors(
     the bytes that the entries announce.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "model.safetensors")
     ...     write_safetensors(path, [TensorEntry("scale", "F32", (1,))], [bytes(4)], {})

@@ -268,9 +268,7 @@ def test_an_answer_that_is_stopped(said):
 
 
 def test_a_first_use_pulls_the_model(monkeypatch, tmp_path):
-    import nemo_fast.pull  # noqa: F401 - the function of this name may hide the module
-
-    monkeypatch.setattr(sys.modules["nemo_fast.pull"], "pull", lambda name, **_options: tmp_path / name)
+    monkeypatch.setattr("nemo_fast.download.pull", lambda name, **_options: tmp_path / name)
     from nemo_fast.cli.models import model_folder
 
     assert model_folder("smollm2-135m") == tmp_path / "smollm2-135m"
@@ -304,7 +302,7 @@ def test_a_closed_pipe_is_quiet():
 
 
 def test_counting_imports_little():
-    heavy = {"numpy", "jinja2", "tokenizers", "rich", "gguf", "nemo_fast.model", "nemo_fast.convert"}
+    heavy = {"numpy", "jinja2", "tokenizers", "rich", "gguf", "nemo_fast.model", "nemo_fast.conversion"}
     program = (
         "import sys; from nemo_fast.cli import main\n"
         "try: main(['count'])\n"

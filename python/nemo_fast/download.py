@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from nemo_fast._native import CheckpointError
 from nemo_fast.cache import cache_folder
-from nemo_fast.convert import TOKENIZER_FILES, convert
+from nemo_fast.conversion import TOKENIZER_FILES, convert
 from nemo_fast.extras import missing_extra
 from nemo_fast.progress import announce
 from nemo_fast.staging import refuse_existing
