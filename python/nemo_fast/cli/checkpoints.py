@@ -1,0 +1,142 @@
+"""`pull`, `convert`, `info`: model folders, without running a model."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nemo_fast.cli.models import JSON, MODEL, model_folder
+
+_QUIET = click.option("--quiet", is_flag=True, help="Do not show on stderr how far it is.")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("target", required=False, type=click.Path(path_type=Path))
+@_QUIET
+@JSON
+def pull(name: str, target: Path | None, quiet: bool, as_json: bool) -> None:
+    """Fetch a model, into the cache or the folder TARGET, and print its folder.
+
+    NAME is smollm2-135m or a Hugging Face repository id.
+
+    Example: nemo-fast pull smollm2-135m
+    """
+    from nemo_fast.download import pull as pull_model
+
+    _print_folder(pull_model(name, target, progress=not quiet), as_json=as_json)
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "target_format", default="compressed-tensors", show_default=True, help="The format to write."
+)
+@_QUIET
+@JSON
+def convert(source: Path, target: Path, target_format: str, quiet: bool, as_json: bool) -> None:
+    """Convert SOURCE, a GGUF file or a checkpoint folder, into the new folder TARGET with E4M3 weights.
+
+    Example: nemo-fast convert Mistral-Nemo-Instruct-2407 nemo-fp8
+    """
+    from nemo_fast.conversion import convert as convert_checkpoint
+
+    folder = convert_checkpoint(source, target, format=target_format, progress=not quiet)
+    _print_folder(folder, as_json=as_json)
+
+
+@click.command()
+@MODEL
+@click.option("--context-length", type=click.IntRange(min=1), help="Positions to plan memory for.")
+@JSON
+def info(model: str, context_length: int | None, as_json: bool) -> None:
+    """Show a checkpoint's format and sizes, and the memory that running it takes.
+
+    Example: nemo-fast info smollm2-135m --context-length 8192
+    """
+    from nemo_fast._native import Checkpoint
+
+    folder = model_folder(model)
+    checkpoint = Checkpoint(folder)
+    dense_types = {name: checkpoint.dense(name)[0] for name in _dense_names(checkpoint.config)}
+    facts = describe(folder, dict(checkpoint.config), dense_types, context_length)
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' '):{width}}  {_shown(name, value)}")
+
+
+def describe(
+    folder: Path, config: dict[str, Any], dense_types: dict[str, str], context_length: int | None
+) -> dict[str, Any]:
+    """Return what `info` shows. Bytes are those of the loaded model: linear layers E4M3, KV cache BF16."""
+    from nemo_fast.model_layout import dense_shapes, linear_shapes
+
+    linear, dense = linear_shapes(config), dense_shapes(config)
+    context = min(context_length or 131_072, config["max_position_embeddings"])
+    item_bytes = {"BF16": 2, "F16": 2, "F32": 4}
+    # A projection is a byte a weight and a float32 scale a row.
+    linear_bytes = sum(rows * columns + 4 * rows for rows, columns in linear.values())
+    dense_bytes = sum(item_bytes[dense_types[name]] * math.prod(shape) for name, shape in dense.items())
+    # Keys and values, two bytes each, of every layer and key/value head.
+    token_bytes = 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
+    return {
+        "path": str(folder),
+        "format": checkpoint_format(folder),
+        "parameters": sum(math.prod(shape) for shape in (*linear.values(), *dense.values())),
+        **{
+            name: config[name]
+            for name in (
+                "num_hidden_layers",
+                "hidden_size",
+                "intermediate_size",
+                "num_attention_heads",
+                "num_key_value_heads",
+                "head_dim",
+                "vocab_size",
+                "max_position_embeddings",
+            )
+        },
+        "file_bytes": sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        "weights_bytes": linear_bytes + dense_bytes,
+        "context_length": context,
+        "kv_cache_bytes_per_token": token_bytes,
+        "kv_cache_bytes": token_bytes * context,
+    }
+
+
+def checkpoint_format(folder: Path) -> str:
+    """Name a folder's layout and the quantization that its config announces."""
+    config_file = folder / "config.json"
+    if config_file.is_file():
+        quantization = json.loads(config_file.read_bytes()).get("quantization_config") or {}
+        return f"Hugging Face, {quantization.get('quant_method', 'not quantized')}"
+    quantization = json.loads((folder / "params.json").read_bytes()).get("quantization") or {}
+    return f"Mistral, {quantization.get('qformat_weight', 'not quantized')}"
+
+
+def _dense_names(config: dict[str, Any]) -> list[str]:
+    from nemo_fast.model_layout import dense_shapes
+
+    return list(dense_shapes(config))
+
+
+def _shown(name: str, value: object) -> str:
+    if not isinstance(value, int):
+        return str(value)
+    if "_bytes" not in name:
+        return f"{value:,}"
+    return (
+        f"{value:,} ({value / 2**30:.2f} GiB)" if value >= 2**27 else f"{value:,} ({value / 2**20:.2f} MiB)"
+    )
+
+
+def _print_folder(folder: Path, *, as_json: bool) -> None:
+    click.echo(json.dumps({"path": str(folder)}, ensure_ascii=False) if as_json else str(folder))

@@ -1,0 +1,56 @@
+"""The options of the commands that run a model: OpenAI's sampling parameters, threads and context length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Ranges are checked by the model, so that every way to ask for the same thing gets the same message.
+_SAMPLING = (
+    click.option(
+        "--max-tokens", type=int, help="Most tokens to generate.  [default: what the context holds]"
+    ),
+    click.option("--temperature", type=float, help="0 always takes the likeliest token.  [default: 1.0]"),
+    click.option("--top-p", type=float, help="Sample from the likeliest tokens of this total probability."),
+    click.option("--top-k", type=int, help="Sample from this many of the likeliest tokens."),
+    click.option("--min-p", type=float, help="Sample from tokens at least this likely beside the likeliest."),
+    click.option("--seed", type=int, help="The same seed gives the same text."),
+    click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated."),
+)
+_LOADING = (
+    click.option("--threads", type=click.IntRange(min=1), help="Threads to compute with."),
+    click.option("--context-length", type=click.IntRange(min=1), help="Positions to keep memory for."),
+)
+
+
+def sampling_options(function: Function) -> Function:
+    """Add the sampling options, which the command takes as keyword arguments."""
+    return _add(_SAMPLING, function)
+
+
+def loading_options(function: Function) -> Function:
+    """Add `--threads` and `--context-length`."""
+    return _add(_LOADING, function)
+
+
+def given(options: dict[str, object]) -> dict[str, Any]:
+    """Return the options that were given; the others keep the model's defaults.
+
+    >>> given({"temperature": 0.0, "top_p": None, "stop": ("END",)})
+    {'temperature': 0.0, 'stop': ['END']}
+    """
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+        if value is not None and value != ()
+    }
+
+
+def _add(options: tuple[Callable[[Function], Function], ...], function: Function) -> Function:
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -1,0 +1,125 @@
+"""`count`, `encode`, `decode`: text and token ids of the embedded Mistral Nemo vocabulary.
+
+None of them needs numpy, a model or an optional package.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from nemo_fast.cli.inputs import InputText, read_inputs
+
+_FILES = click.argument("files", nargs=-1, metavar="[FILE | GLOB | -]...")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+@_FILES
+@click.option(
+    "--budget", type=click.IntRange(min=0), help="Exit with 3 if the total is over this many tokens."
+)
+@_JSON
+@click.pass_context
+def count(context: click.Context, files: tuple[str, ...], budget: int | None, as_json: bool) -> None:
+    """Count tokens: a number, or a line for each of several files and their total.
+
+    Example: nemo-fast count --budget 8000 'docs/**/*.md'
+    """
+    from nemo_fast._native import Tokenizer
+
+    tokenizer = Tokenizer()
+    counts = [(found.path, tokenizer.count(found.text)) for found in read_inputs(files)]
+    total = sum(tokens for _, tokens in counts)
+    over = budget is not None and total > budget
+    if as_json:
+        result: dict[str, object] = {
+            "files": [{"path": path, "tokens": tokens} for path, tokens in counts],
+            "total": total,
+        }
+        if budget is not None:
+            result |= {"budget": budget, "over": over}
+        click.echo(json.dumps(result, ensure_ascii=False))
+    elif len(counts) == 1:
+        click.echo(total)
+    else:
+        for path, tokens in counts:
+            click.echo(f"{tokens}\t{path}")
+        click.echo(f"{total}\ttotal")
+    if over:
+        click.echo(f"{context.command_path}: {total} tokens are over the budget of {budget}", err=True)
+        context.exit(3)
+
+
+@click.command()
+@_FILES
+@click.option("--bos", is_flag=True, help="Put the id of <s> first.")
+@click.option("--eos", is_flag=True, help="Put the id of </s> last.")
+@_JSON
+def encode(files: tuple[str, ...], bos: bool, eos: bool, as_json: bool) -> None:
+    """Print the token ids of texts, one line a text. Control strings in a text are text.
+
+    Example: echo Hello | nemo-fast encode --bos
+    """
+    from nemo_fast._native import Tokenizer
+
+    tokenizer = Tokenizer()
+
+    def ids_of(found: InputText) -> list[int]:
+        return list(tokenizer.encode(found.text, bos=bos, eos=eos))
+
+    if as_json:
+        results = [{"path": found.path, "ids": ids_of(found)} for found in read_inputs(files)]
+        click.echo(json.dumps({"files": results}, ensure_ascii=False))
+        return
+    for found in read_inputs(files):
+        click.echo(" ".join(map(str, ids_of(found))))
+
+
+@click.command()
+@_FILES
+@click.option(
+    "--special",
+    type=click.Choice(["skip", "keep", "raise"]),
+    default="skip",
+    show_default=True,
+    help="What special tokens become.",
+)
+@click.option(
+    "--errors",
+    type=click.Choice(["replace", "strict"]),
+    default="replace",
+    show_default=True,
+    help="What bytes that are not UTF-8 become.",
+)
+@_JSON
+def decode(files: tuple[str, ...], special: str, errors: str, as_json: bool) -> None:
+    """Print the text of token ids: numbers between spaces, commas or newlines, or a JSON array.
+
+    The text is written as it is, with no newline added unless it goes to a terminal.
+
+    Example: echo 1 22177 1044 4304 1033 | nemo-fast decode --special keep
+    """
+    from nemo_fast._native import Tokenizer
+
+    tokenizer = Tokenizer()
+    texts = [
+        (found.path, tokenizer.decode(_parse_ids(found), errors=errors, special=special))
+        for found in read_inputs(files)
+    ]
+    if as_json:
+        results = [{"path": path, "text": text} for path, text in texts]
+        click.echo(json.dumps({"files": results}, ensure_ascii=False))
+        return
+    for _, text in texts:
+        click.echo(text.encode(), nl=sys.stdout.isatty())
+
+
+def _parse_ids(found: InputText) -> list[int]:
+    words = found.text.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
+    for word in words:
+        if not (word.isascii() and word.isdigit()):
+            raise click.UsageError(f"{found.path}: {word[:40]!r} is not a token id")
+    return [int(word) for word in words]

@@ -1,0 +1,171 @@
+"""The tokenizer of a folder with a vocabulary of its own: Hugging Face's `tokenizer.json`.
+
+Small models of the same architecture come with one, SmolLM2 for example. Texts are encoded by the
+`tokenizers` package (extra `hf`), chats by the folder's Jinja template; decoding is ours, so that a stream
+and a whole text agree. Only Mistral Nemo's own prompt format is safe against forged control tokens: a
+template's text is one string, and control strings in a message are parsed like those of the template.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nemo_fast._native import PromptError, TokenizerError, TokenTable
+from nemo_fast.chat_template import ChatTemplate, token_text
+from nemo_fast.extras import missing_extra
+from nemo_fast.hf_vocabulary import added_tokens, read_json_object, token_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from os import PathLike
+
+    import tokenizers
+
+    from nemo_fast._native import StreamDecoder
+
+
+class HfTokenizer:
+    """Encodes and decodes with the `tokenizer.json` of a model folder; immutable, safe from any thread.
+
+    `vocab_size`: the model's, where it differs from the tokenizer's. Ids without a token decode to nothing.
+    Errors: `FileNotFoundError` without a `tokenizer.json`, `TokenizerError` for one that does not fit,
+    `ImportError` without the extra `hf`.
+
+    Example (not run: it needs a folder): ``HfTokenizer("smollm2-135m").encode("Hello")``
+    """
+
+    def __init__(self, folder: str | PathLike[str], *, vocab_size: int | None = None) -> None:
+        folder = Path(folder)
+        file = folder / "tokenizer.json"
+        description = read_json_object(file)
+        table = token_bytes(description, vocab_size)
+        added = added_tokens(description)
+        self._special_tokens = {content: index for index, (content, special) in added.items() if special}
+        self.token_table = TokenTable(
+            table, {index: content for content, index in self._special_tokens.items() if index < len(table)}
+        )
+        # Two objects, because how control strings are read is a property of the object, and threads share it.
+        self._plain = _load(file)
+        self._plain.encode_special_tokens = True
+        self._parsing = _load(file)
+        config_file = folder / "tokenizer_config.json"
+        config = read_json_object(config_file) if config_file.is_file() else {}
+        self._bos_id = self._configured_id(config, "bos_token")
+        self._eos_id = self._configured_id(config, "eos_token")
+        self._adds_bos = self._configured_to_add_bos(config)
+        self._template = ChatTemplate.from_folder(folder, config)
+        self._folder = folder
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids: the model's, where it was given."""
+        return len(self.token_table)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The id of the token that begins a text, None if the folder names none."""
+        return self._bos_id
+
+    @property
+    def eos_id(self) -> int | None:
+        """The id of the token that ends a text, None if the folder names none."""
+        return self._eos_id
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether this model expects a text to begin with the BOS token; SmolLM2, for one, does not."""
+        return self._adds_bos
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The special tokens' texts and ids."""
+        return dict(self._special_tokens)
+
+    def encode(self, text: str, *, bos: bool = False, eos: bool = False) -> list[int]:
+        """Return the ids of a text; special tokens that are written in it are text.
+
+        Errors: `ValueError` for `bos` or `eos` where the folder names no such token.
+        """
+        ids = list(self._plain.encode(text, add_special_tokens=False).ids)
+        if bos:
+            ids.insert(0, _required(self._bos_id, "bos"))
+        if eos:
+            ids.append(_required(self._eos_id, "eos"))
+        return ids
+
+    def count(self, text: str) -> int:
+        """Return the number of ids of a text: `len(encode(text))`."""
+        return len(self._plain.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Iterable[int], *, errors: str = "replace", special: str = "skip") -> str:
+        """Return the text of ids; `errors` and `special` as in `Tokenizer.decode`.
+
+        A SentencePiece vocabulary's text begins with the space that encoding put in front of it.
+        """
+        return self.token_table.decode(list(ids), errors=errors, special=special)
+
+    def decode_bytes(self, ids: Iterable[int], *, special: str = "skip") -> bytes:
+        """Return the bytes of ids."""
+        return self.token_table.decode_bytes(list(ids), special=special)
+
+    def stream_decoder(self, *, special: str = "skip") -> StreamDecoder:
+        """Return a decoder that takes ids one by one; the joined texts are those of `decode`."""
+        return self.token_table.stream_decoder(special=special)
+
+    def encode_chat(
+        self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
+    ) -> list[int]:
+        """Return the ids of the prompt that asks for the assistant's next message.
+
+        Control strings in the messages are parsed. Errors: `PromptError`.
+        """
+        text = self.render_chat(messages, continue_final_message=continue_final_message)
+        return list(self._parsing.encode(text, add_special_tokens=False).ids)
+
+    def count_chat(
+        self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
+    ) -> int:
+        """Return the number of ids of a chat: `len(encode_chat(messages))`."""
+        return len(self.encode_chat(messages, continue_final_message=continue_final_message))
+
+    def render_chat(
+        self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
+    ) -> str:
+        """Return the text that the folder's template makes of a chat. Errors: `PromptError`."""
+        if self._template is None:
+            raise PromptError(f"{self._folder} has no chat template")
+        return self._template.render(messages, continue_final_message=continue_final_message)
+
+    def _configured_to_add_bos(self, config: Mapping[str, Any]) -> bool:
+        """Read `add_bos_token`; where it is missing, ask what the file's own post-processor adds."""
+        configured = config.get("add_bos_token")
+        if isinstance(configured, bool):
+            return configured and self._bos_id is not None
+        return self._bos_id is not None and self._bos_id in self._parsing.encode("").ids
+
+    def _configured_id(self, config: Mapping[str, Any], key: str) -> int | None:
+        text = token_text(config.get(key))
+        return None if text is None else self._parsing.token_to_id(text)
+
+
+def _required(token_id: int | None, name: str) -> int:
+    if token_id is None:
+        raise ValueError(f"{name}=True, but the tokenizer has no {name} token")
+    return token_id
+
+
+def _load(file: Path) -> tokenizers.Tokenizer:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise missing_extra("tokenizers", "hf") from error
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    # The package raises no class of its own.
+    except Exception as error:
+        raise TokenizerError(f"{file}: {error}") from error
+    # A file may carry its trainer's settings; a prompt is never cut or filled up.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

@@ -1,0 +1,149 @@
+"""Small model files for the tests: safetensors read back, GGUF files and vocabularies made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+TINY = GOLDEN / "tiny-nemo-bf16"
+TINY_TIED = GOLDEN / "tiny-tied-bf16"
+
+_GGUF_NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def read_safetensors(path):
+    """Return metadata and tensors: {name: (dtype, shape, bytes)}; the header is checked on the way."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    metadata = header.pop("__metadata__", {})
+    start, position, tensors = 8 + length, 0, {}
+    assert start % 8 == 0
+    for name, entry in header.items():
+        first, last = entry["data_offsets"]
+        assert first == position, f"a gap before {name}"
+        position = last
+        tensors[name] = entry["dtype"], tuple(entry["shape"]), content[start + first : start + last]
+    assert start + position == len(content)
+    return metadata, tensors
+
+
+def bfloat16_weights(folder):
+    """Return a BF16 checkpoint's weights as float32 arrays by Hugging Face's names."""
+    weights = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        for name, (dtype, shape, content) in read_safetensors(path)[1].items():
+            assert dtype == "BF16"
+            bits = np.frombuffer(content, "<u2").astype(np.uint32) << 16
+            weights[name] = bits.view(np.float32).reshape(shape)
+    return weights
+
+
+def write_gguf(path, folder, *, metadata=None, change=None, quantization=None):
+    """Write a BF16 checkpoint as GGUF, q and k permuted as converters do it.
+
+    `metadata`: more keys; `change`: a function that edits the tensors by GGUF name; `quantization`: a type
+    for the matrices instead of float32.
+    """
+    import gguf
+
+    config = json.loads((folder / "config.json").read_text())
+    tensors = {}
+    for name, weight in bfloat16_weights(folder).items():
+        heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(name.split(".")[-2])
+        tensors[_gguf_name(name)] = _permuted(weight, config[heads]) if heads else weight
+    if change:
+        change(tensors)
+    values = {
+        "llama.block_count": config["num_hidden_layers"],
+        "llama.context_length": config["max_position_embeddings"],
+        "llama.embedding_length": config["hidden_size"],
+        "llama.feed_forward_length": config["intermediate_size"],
+        "llama.attention.head_count": config["num_attention_heads"],
+        "llama.attention.head_count_kv": config["num_key_value_heads"],
+        "llama.attention.key_length": config["head_dim"],
+        "llama.attention.value_length": config["head_dim"],
+        "llama.rope.dimension_count": config["head_dim"],
+        "llama.rope.freq_base": config["rope_theta"],
+        "llama.attention.layer_norm_rms_epsilon": config["rms_norm_eps"],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+    } | (metadata or {})
+    writer = gguf.GGUFWriter(path, values.pop("general.architecture", "llama"))
+    for key, value in values.items():
+        _add(writer, key, value)
+    for name, weight in tensors.items():
+        if quantization and weight.ndim == 2:
+            kind = gguf.GGMLQuantizationType[quantization]
+            writer.add_tensor(name, gguf.quants.quantize(weight, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, weight)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def byte_alphabet():
+    """Return GPT-2's characters of the 256 bytes, from the `tokenizers` package's list of them."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    from nemo_fast.byte_level import byte_level_bytes
+
+    by_byte = {byte_level_bytes(character): character for character in ByteLevel.alphabet()}
+    return [by_byte[bytes([byte])] for byte in range(256)]
+
+
+def byte_level_vocabulary():
+    """Return tokens (three control tokens, 256 bytes, a few words) and merges of a small vocabulary."""
+    merges = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("Ġ", "w"), ("o", "r"), ("Ã", "©")]
+    tokens = ["<|pad|>", "<|start|>", "<|end|>", *byte_alphabet(), *(left + right for left, right in merges)]
+    return tokens, merges
+
+
+def _permuted(weight, heads):
+    return weight.reshape(heads, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def _gguf_name(name):
+    name = name.removesuffix(".weight")
+    if name in _GGUF_NAMES:
+        return f"{_GGUF_NAMES[name]}.weight"
+    _, _, layer, rest = name.split(".", 3)
+    return f"blk.{layer}.{_GGUF_NAMES[rest]}.weight"
+
+
+def _add(writer, key, value):
+    if isinstance(value, bool):
+        writer.add_bool(key, value)
+    elif isinstance(value, int):
+        writer.add_uint32(key, value)
+    elif isinstance(value, float):
+        writer.add_float32(key, value)
+    elif isinstance(value, str):
+        writer.add_string(key, value)
+    else:
+        writer.add_array(key, value)
