@@ -10,11 +10,10 @@ import hashlib
 import json
 import shutil
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nemo_fast._native import Checkpoint, CheckpointError
+from nemo_fast._native import Checkpoint, CheckpointError, __version__
 from nemo_fast.gguf_source import GgufSource
 from nemo_fast.gguf_tokenizer import write_tokenizer
 from nemo_fast.model_layout import dense_shapes, linear_shapes
@@ -136,7 +135,7 @@ def convert(
             "format": "pt",  # transformers refuses files that do not say so
             "nemo_fast.source": source.name,
             "nemo_fast.source_sha256": fingerprint,
-            "nemo_fast.version": version("nemo-fast"),
+            "nemo_fast.version": __version__,
         }
         total = sum(entry.byte_count for entry in entries)
         with progress_bar("converting", total, progress=progress) as advance:

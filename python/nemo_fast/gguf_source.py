@@ -85,10 +85,7 @@ class GgufSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.weight_files: tuple[Path, ...] = (path,)
-        self._reader = _open(path)
-        self.metadata: dict[str, Any] = {
-            key: field.contents() for key, field in self._reader.fields.items() if not key.startswith("GGUF.")
-        }
+        self._reader, self.metadata = _read(path)
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self.config = self._read_config()
         self._check_tensors()
@@ -207,15 +204,19 @@ class GgufSource:
                 )
 
 
-def _open(path: Path) -> GGUFReader:
+def _read(path: Path) -> tuple[GGUFReader, dict[str, Any]]:
+    """Return the reader, which maps the tensors, and the metadata."""
     try:
         from gguf import GGUFReader
     except ImportError as error:
         raise missing_extra("gguf", "convert") from error
     try:
-        return GGUFReader(path)
+        reader = GGUFReader(path)
+        # The reader lists its own header fields among the file's.
+        fields = {key: field for key, field in reader.fields.items() if not key.startswith("GGUF.")}
+        return reader, {key: field.contents() for key, field in fields.items()}
     # A file that is cut short, or is something else, shows as any of these in the reader.
-    except (ValueError, KeyError, IndexError, OverflowError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, IndexError, OverflowError) as error:
         raise CheckpointError(f"{path} is not a whole GGUF file: {error}") from error
 
 

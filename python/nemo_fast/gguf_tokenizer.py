@@ -32,14 +32,19 @@ _SPLITS = {
 def write_tokenizer(metadata: Mapping[str, Any], vocab_size: int, folder: Path) -> str | None:
     """Write `tokenizer.json` and `tokenizer_config.json`; return why there are none, or None if all is well.
 
-    Errors: `CheckpointError` where a folder without a tokenizer would be taken for Mistral Nemo.
+    Errors: `CheckpointError` for broken metadata, and where a folder without a tokenizer would be taken for
+    Mistral Nemo's.
     """
     model, split = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
     if model == "gpt2" and split in _SPLITS:
-        for name, content in (
-            ("tokenizer.json", _tokenizer(metadata, _SPLITS[split])),
-            ("tokenizer_config.json", _tokenizer_config(metadata)),
-        ):
+        try:
+            contents = {
+                "tokenizer.json": _tokenizer(metadata, _SPLITS[split]),
+                "tokenizer_config.json": _tokenizer_config(metadata),
+            }
+        except (LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(f"the metadata `tokenizer.ggml` do not fit together: {error!r}") from error
+        for name, content in contents.items():
             (folder / name).write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
         return None
     if vocab_size == NEMO_VOCAB_SIZE:

@@ -9,7 +9,7 @@ template's text is one string, and control strings in a message are parsed like 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nemo_fast._native import PromptError, TokenizerError, TokenTable
 from nemo_fast.chat_template import ChatTemplate, token_text
@@ -17,10 +17,11 @@ from nemo_fast.extras import missing_extra
 from nemo_fast.hf_vocabulary import added_tokens, read_json_object, token_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from os import PathLike
 
     import tokenizers
+    from typing_extensions import Buffer
 
     from nemo_fast._native import StreamDecoder
 
@@ -98,18 +99,26 @@ class HfTokenizer:
         """Return the number of ids of a text: `len(encode(text))`."""
         return len(self._plain.encode(text, add_special_tokens=False).ids)
 
-    def decode(self, ids: Iterable[int], *, errors: str = "replace", special: str = "skip") -> str:
+    def decode(
+        self,
+        ids: Sequence[int] | Buffer,
+        *,
+        errors: Literal["replace", "strict"] = "replace",
+        special: Literal["skip", "keep", "raise"] = "skip",
+    ) -> str:
         """Return the text of ids; `errors` and `special` as in `Tokenizer.decode`.
 
         A SentencePiece vocabulary's text begins with the space that encoding put in front of it.
         """
-        return self.token_table.decode(list(ids), errors=errors, special=special)
+        return self.token_table.decode(ids, errors=errors, special=special)
 
-    def decode_bytes(self, ids: Iterable[int], *, special: str = "skip") -> bytes:
+    def decode_bytes(
+        self, ids: Sequence[int] | Buffer, *, special: Literal["skip", "keep", "raise"] = "skip"
+    ) -> bytes:
         """Return the bytes of ids."""
-        return self.token_table.decode_bytes(list(ids), special=special)
+        return self.token_table.decode_bytes(ids, special=special)
 
-    def stream_decoder(self, *, special: str = "skip") -> StreamDecoder:
+    def stream_decoder(self, *, special: Literal["skip", "keep", "raise"] = "skip") -> StreamDecoder:
         """Return a decoder that takes ids one by one; the joined texts are those of `decode`."""
         return self.token_table.stream_decoder(special=special)
 

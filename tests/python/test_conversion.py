@@ -244,6 +244,23 @@ def test_the_tokenizer_of_a_gguf_file(tmp_path, smollm_metadata):
     assert rendered == "<|start|>user\nhello<|end|>\n<|start|>assistant\n"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tokenizer.ggml.bos_token_id": 10**6},
+        {"tokenizer.ggml.token_type": [1]},
+        {"tokenizer.ggml.merges": None},
+        {"tokenizer.ggml.tokens": None},
+    ],
+    ids=str,
+)
+def test_a_tokenizer_that_is_broken(tmp_path, smollm_metadata, change):
+    metadata = {key: value for key, value in (smollm_metadata | change).items() if value is not None}
+    with pytest.raises(CheckpointError, match=r"tokenizer\.ggml"):
+        convert(write_gguf(tmp_path / "model.gguf", TINY, metadata=metadata), tmp_path / "converted")
+    assert not (tmp_path / "converted").exists()
+
+
 def test_a_folder_keeps_its_tokenizer(tmp_path, smollm_metadata):
     first = convert(write_gguf(tmp_path / "model.gguf", TINY, metadata=smollm_metadata), tmp_path / "first")
     second = convert(first, tmp_path / "second")

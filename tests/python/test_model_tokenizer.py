@@ -12,6 +12,8 @@ from nemo_fast._native import Tokenizer, TokenizerError
 from nemo_fast.hf_tokenizer import HfTokenizer
 from nemo_fast.model_tokenizer import load_tokenizer
 
+pytest.importorskip("tokenizers")
+
 
 @pytest.fixture(scope="module")
 def ranked_tokens():

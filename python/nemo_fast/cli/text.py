@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Literal
 
 import click
 
@@ -95,7 +96,12 @@ def encode(files: tuple[str, ...], bos: bool, eos: bool, as_json: bool) -> None:
     help="What bytes that are not UTF-8 become.",
 )
 @_JSON
-def decode(files: tuple[str, ...], special: str, errors: str, as_json: bool) -> None:
+def decode(
+    files: tuple[str, ...],
+    special: Literal["skip", "keep", "raise"],
+    errors: Literal["replace", "strict"],
+    as_json: bool,
+) -> None:
     """Print the text of token ids: numbers between spaces, commas or newlines, or a JSON array.
 
     The text is written as it is, with no newline added unless it goes to a terminal.
