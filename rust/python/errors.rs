@@ -8,7 +8,12 @@ use crate::error::Error;
 
 create_exception!(nemo_fast, NemoFastError, PyException, "The base of every error that nemo_fast defines.");
 create_exception!(nemo_fast, TokenizerError, NemoFastError, "Token ids or a vocabulary.");
-create_exception!(nemo_fast, PromptError, NemoFastError, "Messages that the instruct template does not allow.");
+create_exception!(
+    nemo_fast,
+    PromptError,
+    NemoFastError,
+    "Messages that the instruct template does not allow."
+);
 create_exception!(nemo_fast, CheckpointError, NemoFastError, "A checkpoint's files.");
 create_exception!(nemo_fast, DeviceError, NemoFastError, "A device or its memory.");
 create_exception!(nemo_fast, GenerationError, NemoFastError, "A request to the engine.");
@@ -25,10 +30,17 @@ impl From<Error> for PyErr {
             },
             Error::Argument(_) => PyValueError::new_err(message),
             Error::Tokenizer(_) => TokenizerError::new_err(message),
-            Error::Prompt(_) => PromptError::new_err(message),
+            Error::Prompt(error) => prompt_exception(message, error.error_type),
             Error::Checkpoint(_) => CheckpointError::new_err(message),
             Error::Device(_) => DeviceError::new_err(message),
             Error::Generation(_) => GenerationError::new_err(message),
         }
     }
+}
+
+/// A `PromptError` that carries the name of the reference's exception as `error_type`.
+fn prompt_exception(message: String, error_type: &'static str) -> PyErr {
+    let exception = PromptError::new_err(message);
+    let labelled = Python::attach(|py| exception.value(py).setattr("error_type", error_type));
+    labelled.err().unwrap_or(exception)
 }
