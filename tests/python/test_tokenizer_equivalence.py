@@ -19,6 +19,7 @@ CLASSES = [
     "09²½Ⅻ٣𝟘",  # numbers
     " \t\v\f\x85\xa0\u2003\u2028\u3000",  # white space
     "\r\n",
+    "/",  # the only punctuation that may follow a newline in its pretoken
     "'/_-.,!<[\"`~+€😀\x00\x1c\x7f\u200b\u200d\ufeff\ufffd\ue000\ua7ce\U000323b0\U0010ffff",  # others
 ]
 
