@@ -1,4 +1,5 @@
-//! Which conversations the reference allows: its rules of mode `test`, in its order, so that the first fault is the same.
+//! Which conversations the reference allows: its rules of mode `test`, in its order, so that the first fault
+//! is the same.
 
 use super::{Message, PromptError, Role};
 

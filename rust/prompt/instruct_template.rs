@@ -4,7 +4,8 @@
 //! <s> [INST] user [/INST] assistant </s> [INST] system \n\n user [/INST]
 //! ```
 //!
-//! 1. System messages leave their places; joined, they go in front of the last user message, in the same text.
+//! 1. System messages leave their places; joined, they go in front of the last user message, in the same
+//!    text.
 //! 2. Messages of one role in a row become one message.
 //! 3. A conversation that does not start with a user message gets an empty one in front.
 //! 4. Spaces at the end of an assistant message are dropped, other white space is not.
@@ -75,7 +76,8 @@ fn turns(messages: &[Message]) -> Vec<Turn> {
 
 /// The text in front of the last user message.
 ///
-/// One thing is the reference's and nobody's intention: a message whose parts are all empty still adds its blank line.
+/// One thing is the reference's and nobody's intention: a message whose parts are all empty still adds its
+/// blank line.
 fn system_prompt(messages: &[Message]) -> String {
     let systems =
         messages.iter().filter(|message| message.role == Role::System && !message.content.is_empty());

@@ -1,10 +1,11 @@
 //! Chat messages to token ids.
 //!
-//! The prompts are those of mistral-common 1.13.1 in its mode `test`, token for token, and what it rejects is rejected
-//! with the name of its exception. Messages are text here: tool calls, tool results and tool definitions are refused.
+//! The prompts are those of mistral-common 1.13.1 in its mode `test`, token for token, and what it rejects is
+//! rejected with the name of its exception. Messages are text here: tool calls, tool results and tool
+//! definitions are refused.
 //!
-//! A prompt is a list of segments (`instruct_template`), special tokens and texts; each text is encoded on its own and
-//! never parsed for special tokens, so that no message can forge one.
+//! A prompt is a list of segments (`instruct_template`), special tokens and texts; each text is encoded on
+//! its own and never parsed for special tokens, so that no message can forge one.
 
 mod content_parts;
 mod conversation_rules;
@@ -169,8 +170,8 @@ pub fn count_chat(
     Ok(lengths.sum())
 }
 
-/// A prompt as text for reading, special tokens by their names. It cannot be encoded back: a message may contain the
-/// same strings.
+/// A prompt as text for reading, special tokens by their names. It cannot be encoded back: a message may
+/// contain the same strings.
 ///
 /// # Errors
 /// As [`encode_chat`].

@@ -33,10 +33,17 @@ impl From<Error> for PyErr {
             Error::Interrupted => PyKeyboardInterrupt::new_err(message),
             Error::Argument(_) => PyValueError::new_err(message),
             Error::Tokenizer(_) => TokenizerError::new_err(message),
-            Error::Prompt(_) => PromptError::new_err(message),
+            Error::Prompt(error) => prompt_exception(message, error.error_type),
             Error::Checkpoint(_) => CheckpointError::new_err(message),
             Error::Device(_) => DeviceError::new_err(message),
             Error::Generation(_) => GenerationError::new_err(message),
         }
     }
+}
+
+/// A `PromptError` that carries the name of the reference's exception as `error_type`.
+fn prompt_exception(message: String, error_type: &'static str) -> PyErr {
+    let exception = PromptError::new_err(message);
+    let labelled = Python::attach(|py| exception.value(py).setattr("error_type", error_type));
+    labelled.err().unwrap_or(exception)
 }

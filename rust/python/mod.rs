@@ -1,15 +1,37 @@
 //! The Python module `nemo_fast._native`: the list of its exports, nothing else.
 
+#![allow(
+    clippy::doc_link_with_quotes,
+    clippy::needless_pass_by_value,
+    clippy::unused_self,
+    reason = "doc comments are docstrings in Python, and signatures are those that PyO3 calls"
+)]
+
 use pyo3::prelude::*;
 
+mod convert;
 mod errors;
+mod prompt;
+mod tokenizer;
+mod without_gil;
 
 /// The Rust half of `nemo_fast`.
 #[pymodule(gil_used = false)]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::errors::{
         CheckpointError, ContextLengthError, DeviceError, GenerationError, NemoFastError, PromptError,
         TokenizerError,
     };
+    #[pymodule_export]
+    use super::tokenizer::{PyStreamDecoder, PyTokenTable, PyTokenizer};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        // Every instance has its own; the class has one so that the attribute can be relied on.
+        module.py().get_type::<PromptError>().setattr("error_type", "")
+    }
 }

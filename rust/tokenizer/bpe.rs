@@ -1,18 +1,20 @@
 //! Byte pair encoding of one pretoken, plainly.
 //!
 //! 1. A piece that is a token is that token.
-//! 2. Otherwise it starts as single bytes; as long as two neighbours joined are a token, the pair of the lowest rank is
-//!    joined, the leftmost of several with the same rank.
+//! 2. Otherwise it starts as single bytes; as long as two neighbours joined are a token, the pair of the
+//!    lowest rank is joined, the leftmost of several with the same rank.
 //!
-//! Pairs wait in a heap and the parts are a linked list, so that a piece of n bytes takes O(n log n) however long it is.
-//! A pair stays in the heap when one of its parts has gone into another; it is told by its end and passed over.
+//! Pairs wait in a heap and the parts are a linked list, so that a piece of n bytes takes O(n log n) however
+//! long it is. A pair stays in the heap when one of its parts has gone into another; it is told by its end
+//! and passed over.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::vocabulary::{Rank, Vocabulary};
 
-/// A run of bytes of the piece. A part stands at the index of its first byte; the other indices are not in use.
+/// A run of bytes of the piece. A part stands at the index of its first byte; the other indices are not in
+/// use.
 #[derive(Clone, Copy)]
 struct Part {
     rank: Rank,

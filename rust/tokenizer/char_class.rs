@@ -1,8 +1,8 @@
 //! The classes of characters that the split pattern tells apart, and the class of a character.
 //!
-//! The pattern names categories of Unicode (`\p{Lu}`, `\p{M}`, …); what it does with a character depends on no more than
-//! the class below. The table of classes is pinned to Unicode 16, as the reference's is; it is not the standard
-//! library's, which moves on with the compiler.
+//! The pattern names categories of Unicode (`\p{Lu}`, `\p{M}`, …); what it does with a character depends on
+//! no more than the class below. The table of classes is pinned to Unicode 16, as the reference's is; it is
+//! not the standard library's, which moves on with the compiler.
 
 use super::unicode_classes::RUNS;
 
@@ -15,7 +15,8 @@ pub(super) enum CharClass {
     Lower,
     /// `\p{Lm}\p{Lo}`: letters without case, which the pattern takes for either.
     BothCases,
-    /// `\p{M}`: combining marks, which the pattern takes for letters inside a word and for punctuation outside.
+    /// `\p{M}`: combining marks, which the pattern takes for letters inside a word and for punctuation
+    /// outside.
     Mark,
     /// `\p{N}`.
     Number,

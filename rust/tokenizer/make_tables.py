@@ -1,11 +1,11 @@
 """Make the two tables that the tokenizer embeds, or check that they are what this script makes.
 
     python rust/tokenizer/make_tables.py            write them
-    python rust/tokenizer/make_tables.py --check    rebuild and compare byte for byte (exit code 1 if they differ)
+    python rust/tokenizer/make_tables.py --check    rebuild them and compare byte for byte
 
-`nemo_vocabulary.bin` comes from the `tekken_240718.json` inside mistral-common 1.13.1; `vocabulary.rs` documents its
-format. `unicode_classes.rs` comes from `unicodedata2` 16.0.0: the reference's pattern is compiled with the classes of
-Unicode 16, and a newer Unicode has letters that the reference does not know.
+`nemo_vocabulary.bin` comes from the `tekken_240718.json` inside mistral-common 1.13.1; `vocabulary.rs`
+documents its format. `unicode_classes.rs` comes from `unicodedata2` 16.0.0: the reference's pattern is
+compiled with the classes of Unicode 16, and a newer Unicode has letters that the reference does not know.
 """
 
 import base64
@@ -13,6 +13,7 @@ import hashlib
 import json
 import sys
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import unicodedata2
@@ -38,8 +39,8 @@ CLASS_OF_CATEGORY = {
     "Zl": "Space",
     "Zp": "Space",
 }
-# `\s` is the property White_Space: the separators above and these controls. (Python's `str.isspace` also has U+001C
-# to U+001F, which are not white space to the pattern.)
+# `\s` is the property White_Space: the separators above and these controls. (Python's `str.isspace` also has
+# U+001C to U+001F, which are not white space to the pattern.)
 NEWLINES = {"\n", "\r"}
 SPACE_CONTROLS = {"\t", "\v", "\f", "\x85"}
 
@@ -67,7 +68,7 @@ def last_merge(token: bytes, ranks: dict[bytes, int]) -> tuple[int, int]:
     """Merge the bytes of a token until two parts are left, and return their ranks."""
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:
-        pairs = [ranks.get(left + right, len(ranks)) for left, right in zip(parts, parts[1:], strict=False)]
+        pairs = [ranks.get(left + right, len(ranks)) for left, right in pairwise(parts)]
         lowest = min(range(len(pairs)), key=pairs.__getitem__)
         if pairs[lowest] == len(ranks):
             raise SystemExit(f"{token!r} cannot be reached by merging")
@@ -76,7 +77,7 @@ def last_merge(token: bytes, ranks: dict[bytes, int]) -> tuple[int, int]:
 
 
 def vocabulary_file() -> bytes:
-    """Return the six planes of bytes: low, middle and high byte of all left ranks, then of all right ranks."""
+    """Return six planes of bytes: low, middle and high byte of the left ranks, then of the right ranks."""
     tokens = vocabulary_tokens()
     if tokens[:256] != [bytes([value]) for value in range(256)]:
         raise SystemExit("the first 256 ranks are not the single bytes")

@@ -1,10 +1,12 @@
 //! Text to token ids and back: the Tekken tokenizer of Mistral Nemo. It knows no model and no device.
 //!
-//! Text is cut into pieces (`pretokenizer`), each piece is merged on its own (`bpe`) with the ranks of the embedded
-//! `vocabulary`. Ids go back to bytes through a [`TokenTable`], which also stands for vocabularies that are not ours.
+//! Text is cut into pieces (`pretokenizer`), each piece is merged on its own (`bpe`) with the ranks of the
+//! embedded `vocabulary`. Ids go back to bytes through a [`TokenTable`], which also stands for vocabularies
+//! that are not ours.
 //!
-//! The code is the plainest that is exact on every input and linear in its length. Control strings such as `[INST]` in a
-//! text are text like any other; special tokens come from the code that builds a prompt, never from parsing.
+//! The code is the plainest that is exact on every input and linear in its length. Control strings such as
+//! `[INST]` in a text are text like any other; special tokens come from the code that builds a prompt, never
+//! from parsing.
 
 mod bpe;
 mod char_class;

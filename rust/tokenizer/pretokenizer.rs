@@ -3,19 +3,19 @@
 //! The pieces are the matches of the pattern of `tekken_240718.json`, which cover every text without a gap:
 //!
 //! ```text
-//! 1  [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+    a word that ends in lower case
-//! 2  [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*    a word that starts in upper case
-//! 3  \p{N}                                                                           one digit
-//! 4   ?[^\s\p{L}\p{N}]+[\r\n/]*                                                      punctuation
-//! 5  \s*[\r\n]+                                                                      space up to its last newline
-//! 6  \s+(?!\S)                                                                       space, but its last character
-//! 7  \s+                                                                             space
+//! 1  [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+   … lower case
+//! 2  [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*   upper case …
+//! 3  \p{N}                                                                          one digit
+//! 4   ?[^\s\p{L}\p{N}]+[\r\n/]*                                                     punctuation
+//! 5  \s*[\r\n]+                                                                     … last newline
+//! 6  \s+(?!\S)                                                                      space but its last
+//! 7  \s+                                                                            space
 //! ```
 //!
-//! The first alternative that matches wins, as in any backtracking engine. The grammar is written out by hand because a
-//! backtracking engine gives up on long runs; here each character is looked at a bounded number of times: an alternative
-//! that scans a run and fails is followed by one that takes this run. The pattern has no look-behind, so a piece depends
-//! only on the text from its start.
+//! The first alternative that matches wins, as in any backtracking engine. The grammar is written out by hand
+//! because a backtracking engine gives up on long runs; here each character is looked at a bounded number of
+//! times: an alternative that scans a run and fails is followed by one that takes this run. The pattern has
+//! no look-behind, so a piece depends only on the text from its start.
 
 use super::char_class::CharClass;
 

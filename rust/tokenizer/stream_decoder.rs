@@ -1,7 +1,8 @@
 //! Token ids to text, one id at a time.
 //!
-//! A token may end inside a character. Its first bytes are held back until they are whole, or until it is certain that
-//! they never will be; so the pieces of text, joined, are what [`TokenTable::decode`] makes of all ids at once.
+//! A token may end inside a character. Its first bytes are held back until they are whole, or until it is
+//! certain that they never will be; so the pieces of text, joined, are what [`TokenTable::decode`] makes of
+//! all ids at once.
 
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ impl StreamDecoder {
     /// The text that has become certain with this token; often empty.
     ///
     /// # Errors
-    /// An id outside the table; a special token under [`SpecialPolicy::Raise`]. The stream is then as it was before.
+    /// An id outside the table; a special token under [`SpecialPolicy::Raise`]. The stream is then
+    /// as it was before.
     pub fn push(&mut self, id: TokenId) -> Result<String, TokenizerError> {
         let bytes = self.token_table.token_bytes(id)?;
         if self.token_table.is_special(id) {
@@ -44,7 +46,8 @@ impl StreamDecoder {
         Ok(text)
     }
 
-    /// What is still held back, as it will never be whole. The decoder is then at the beginning of a stream again.
+    /// What is still held back, as it will never be whole. The decoder is then at the beginning of a stream
+    /// again.
     pub fn finish(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut self.held_back)).into_owned()
     }
@@ -53,8 +56,8 @@ impl StreamDecoder {
 /// Number of bytes at the end that are the beginning of a character and may still become one.
 fn unfinished_length(bytes: &[u8]) -> usize {
     let last_chunk = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
-    // A broken character at the very end is unfinished if more bytes could complete it: the library then reports no
-    // length for the error.
+    // A broken character at the very end is unfinished if more bytes could complete it: the library then
+    // reports no length for the error.
     match std::str::from_utf8(last_chunk) {
         Err(error) if error.error_len().is_none() => last_chunk.len(),
         _ => 0,

@@ -1,10 +1,10 @@
 //! Token ids to bytes: all that decoding and the engine know of a vocabulary.
 //!
-//! A table comes from the embedded vocabulary or from anything else that can list the bytes of its tokens; how text
-//! becomes ids is not its concern.
+//! A table comes from the embedded vocabulary or from anything else that can list the bytes of its tokens;
+//! how text becomes ids is not its concern.
 //!
-//! Decoding follows the reference: special tokens cut the ids into runs, and each run is decoded on its own, so that
-//! half a character before a special token and half a character behind it never join.
+//! Decoding follows the reference: special tokens cut the ids into runs, and each run is decoded on its own,
+//! so that half a character before a special token and half a character behind it never join.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -147,8 +147,8 @@ impl TokenTable {
     /// Ids to text.
     ///
     /// # Errors
-    /// An id outside the table; a special token under [`SpecialPolicy::Raise`]; bytes that are not UTF-8 under
-    /// [`Utf8Policy::Strict`].
+    /// An id outside the table; a special token under [`SpecialPolicy::Raise`]; bytes that are not
+    /// UTF-8 under [`Utf8Policy::Strict`].
     pub fn decode(
         &self,
         ids: &[TokenId],

@@ -1,10 +1,10 @@
 //! The embedded vocabulary: bytes to rank to token id.
 //!
-//! `nemo_vocabulary.bin` lists the tokens of rank 256 and up as pairs of lower ranks whose bytes, joined, are the token's
-//! (its last merge); ranks 0 to 255 are the single bytes. A rank is a little-endian number of three bytes. The file holds
-//! them as six planes of [`MERGES`] bytes: the low, the middle and the high bytes of all left ranks, then those of all
-//! right ranks. Planes of alike bytes are what an archive compresses best: 779 kB become 0.46 MB in the wheel, where the
-//! plain bytes of the tokens would take 0.62 MB.
+//! `nemo_vocabulary.bin` lists the tokens of rank 256 and up as pairs of lower ranks whose bytes, joined, are
+//! the token's (its last merge); ranks 0 to 255 are the single bytes. A rank is a little-endian number of
+//! three bytes. The file holds them as six planes of [`MERGES`] bytes: the low, the middle and the high bytes
+//! of all left ranks, then those of all right ranks. Planes of alike bytes are what an archive compresses
+//! best: 779 kB become 0.46 MB in the wheel, where the plain bytes of the tokens would take 0.62 MB.
 //!
 //! The offset between ranks and token ids is known here and nowhere else.
 

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-/// The whole file. Its one lone surrogate, which no Rust string can hold, is U+FFFD here, as it is to the tokenizer.
+/// The whole file. Its one lone surrogate, which no Rust string can hold, is U+FFFD here, as it is to the
+/// tokenizer.
 pub(crate) fn chat_json() -> Value {
     let json = include_str!("../golden/chat.json").replace(r"\ud83d ", r"\ufffd ");
     serde_json::from_str(&json).expect("chat.json is JSON")

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::golden::{chat_json, token_ids};
 
-/// The messages of a request, or `None` if it has what this part does not know: tools, modes, other parameters.
+/// The messages of a request, or `None` if it has what this part does not know: tools, modes, other
+/// parameters.
 fn text_messages(case: &Value) -> Option<Result<Vec<Message>, PromptError>> {
     let request = case["request"].as_object()?;
     let known = ["messages", "continue_final_message", "temperature", "unknown_top"];
