@@ -6,6 +6,7 @@ Importing the package imports neither numpy nor any optional dependency, and doe
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from nemo_fast._native import (
@@ -20,6 +21,7 @@ from nemo_fast._native import (
     TokenizerError,
     TokenTable,
     __version__,
+    build_info,
 )
 
 if TYPE_CHECKING:
@@ -27,25 +29,72 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from nemo_fast.conversion import convert
+    from nemo_fast.download import pull
+    from nemo_fast.model import Model
+    from nemo_fast.results import (
+        AssistantMessage,
+        ChatCompletion,
+        ChatCompletionChunk,
+        Completion,
+        CompletionChunk,
+        Usage,
+    )
+
 __all__ = [
+    "AssistantMessage",
+    "ChatCompletion",
+    "ChatCompletionChunk",
     "CheckpointError",
+    "Completion",
+    "CompletionChunk",
     "ContextLengthError",
     "DeviceError",
     "GenerationError",
+    "Model",
     "NemoFastError",
     "PromptError",
     "StreamDecoder",
     "TokenTable",
     "Tokenizer",
     "TokenizerError",
+    "Usage",
     "__version__",
+    "build_info",
+    "convert",
     "count",
     "count_chat",
     "decode",
     "encode",
     "encode_chat",
+    "pull",
     "render_chat",
 ]
+
+# Names that need more than the tokenizer are imported when they are first used.
+_HOMES = {
+    "AssistantMessage": "results",
+    "ChatCompletion": "results",
+    "ChatCompletionChunk": "results",
+    "Completion": "results",
+    "CompletionChunk": "results",
+    "Model": "model",
+    "Usage": "results",
+    "convert": "conversion",
+    "pull": "download",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(f"nemo_fast.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'nemo_fast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(globals() | dict.fromkeys(__all__))
 
 
 @cache

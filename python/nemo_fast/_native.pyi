@@ -1,14 +1,19 @@
 # The docstrings are on the Rust side: `help(nemo_fast.Tokenizer)`.
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from typing import Any, Final, Literal, TypeAlias, final
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 __all__ = [
+    "Checkpoint",
     "CheckpointError",
     "ContextLengthError",
     "DeviceError",
+    "Engine",
     "GenerationError",
     "NemoFastError",
     "PromptError",
@@ -17,6 +22,8 @@ __all__ = [
     "Tokenizer",
     "TokenizerError",
     "__version__",
+    "build_info",
+    "quantize_rows",
 ]
 
 __version__: Final[str]
@@ -30,7 +37,11 @@ class PromptError(NemoFastError):
 class CheckpointError(NemoFastError): ...
 class DeviceError(NemoFastError): ...
 class GenerationError(NemoFastError): ...
-class ContextLengthError(GenerationError): ...
+class ContextLengthError(GenerationError):
+    prompt_tokens: int
+    context_length: int
+
+def build_info() -> dict[str, str | None]: ...
 
 _Ids: TypeAlias = Sequence[int] | Buffer
 _Errors: TypeAlias = Literal["replace", "strict"]
@@ -80,3 +91,56 @@ class TokenTable:
 class StreamDecoder:
     def push(self, id: int) -> str: ...
     def finish(self) -> str: ...
+
+@final
+class Checkpoint:
+    def __new__(cls, path: str | PathLike[str]) -> Checkpoint: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    @property
+    def file_bytes(self) -> int: ...
+    @property
+    def tensor_names(self) -> list[str]: ...
+    def dense_dtype(self, name: str) -> Literal["BF16", "F16", "F32"]: ...
+    def dense(self, name: str) -> tuple[str, list[int], bytes]: ...
+    def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+
+def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+@final
+class Engine:
+    def __new__(
+        cls,
+        path: str | PathLike[str],
+        *,
+        device: str = "auto",
+        context_length: int | None = None,
+        threads: int | None = None,
+        tokens: TokenTable | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Engine: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    def submit(
+        self,
+        prompt: _Ids,
+        *,
+        n: int,
+        max_tokens: int | None,
+        temperature: float,
+        top_p: float,
+        top_k: int,
+        min_p: float,
+        seed: int,
+        stop: Sequence[str],
+        stop_token_ids: _Ids,
+        ignore_eos: bool,
+    ) -> int: ...
+    def next_event(self, request: int) -> tuple[int, int, str, Literal["stop", "length"] | None] | None: ...
+    def cancel(self, request: int) -> None: ...
+    def logits(self, ids: _Ids, *, positions: Sequence[int] | None = None) -> NDArray[np.float32]: ...
+    def stats(self) -> dict[str, int]: ...
+    def close(self) -> None: ...

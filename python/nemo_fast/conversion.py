@@ -89,7 +89,7 @@ class FolderSource:
 
     def dense_dtype(self, name: str) -> str:
         """Return the dtype of an embedding, head or norm."""
-        return self._checkpoint.dense(name)[0]
+        return self._checkpoint.dense_dtype(name)
 
     def dense(self, name: str) -> bytes:
         """Return its little-endian bytes."""

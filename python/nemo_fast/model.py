@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from nemo_fast._native import Engine, __version__
+from nemo_fast._native import Checkpoint, Engine, __version__
 from nemo_fast.model_tokenizer import load_tokenizer
 from nemo_fast.progress import progress_bar
 from nemo_fast.results import (
@@ -84,7 +84,6 @@ class Model:
         `ValueError`, or an `OSError` for files that cannot be read.
         """
         folder = Path(path)
-        tokenizer = None
         with progress_bar("loading", 100, progress=progress) as advance:
             shown = 0
 
@@ -94,10 +93,7 @@ class Model:
                 advance(percent - shown)
                 shown = percent
 
-            # The config decides which tokenizer fits, so the checkpoint's header is read first; the engine then
-            # needs the tokenizer's table of bytes.
-            from nemo_fast._native import Checkpoint
-
+            # The config decides which tokenizer fits, and the engine needs that tokenizer's table of bytes.
             vocab_size = Checkpoint(folder).config["vocab_size"]
             tokenizer = load_tokenizer(folder, vocab_size, chat_format)
             engine = Engine(
@@ -150,7 +146,7 @@ class Model:
     # Answers
 
     def generate(self, prompt: str | Ids, **sampling: Unpack[SamplingOptions]) -> Completion:
-        """Continue a prompt: a text (BOS is put before it; control strings in it are text) or token ids as given.
+        """Continue a prompt: a text (BOS is put before it where the tokenizer expects one; control strings in it are text) or token ids as given.
 
         Raises `ContextLengthError` where prompt and `max_tokens` do not fit the context, `TokenizerError` for an
         id outside the vocabulary, `ValueError` for an empty prompt or a sampling parameter outside its range.
@@ -220,7 +216,8 @@ class Model:
             raise ValueError(f"{self._name} has no tokenizer: the prompt must be token ids")
         if not prompt:
             raise ValueError("the prompt is empty: there is nothing to continue")
-        return self._tokenizer.encode(prompt, bos=True)
+        # A folder's own tokenizer says whether its model expects the token: SmolLM2's does not.
+        return self._tokenizer.encode(prompt, bos=getattr(self._tokenizer, "adds_bos", True))
 
     def _submit(self, ids: Ids, sampling: SamplingOptions) -> Request:
         return Request(self._engine, self._engine.submit(ids, **engine_arguments(sampling)))

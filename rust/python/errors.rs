@@ -7,6 +7,7 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 
 use crate::error::Error;
+use crate::generation;
 
 create_exception!(nemo_fast, NemoFastError, PyException, "The base of every error that nemo_fast defines.");
 create_exception!(nemo_fast, TokenizerError, NemoFastError, "Token ids or a vocabulary.");
@@ -36,8 +37,25 @@ impl From<Error> for PyErr {
             Error::Prompt(error) => prompt_exception(message, error.error_type),
             Error::Checkpoint(_) => CheckpointError::new_err(message),
             Error::Device(_) => DeviceError::new_err(message),
-            Error::Generation(_) => GenerationError::new_err(message),
+            Error::Generation(error) => generation_exception(message, &error),
         }
+    }
+}
+
+/// A `ContextLengthError` carries its numbers as `prompt_tokens` and `context_length`.
+fn generation_exception(message: String, error: &generation::GenerationError) -> PyErr {
+    match error {
+        generation::GenerationError::ContextLength { prompt_tokens, context_length, .. } => {
+            let exception = ContextLengthError::new_err(message);
+            let labelled = Python::attach(|py| {
+                exception.value(py).setattr("prompt_tokens", prompt_tokens)?;
+                exception.value(py).setattr("context_length", context_length)
+            });
+            labelled.err().unwrap_or(exception)
+        }
+        generation::GenerationError::Closed
+        | generation::GenerationError::Failed
+        | generation::GenerationError::NotFinite { .. } => GenerationError::new_err(message),
     }
 }
 

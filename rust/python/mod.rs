@@ -9,7 +9,10 @@
 
 use pyo3::prelude::*;
 
+mod build_info;
+mod checkpoint;
 mod convert;
+mod engine;
 mod errors;
 mod prompt;
 mod tokenizer;
@@ -20,6 +23,12 @@ mod without_gil;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::build_info::build_info;
+    #[pymodule_export]
+    use super::checkpoint::{Checkpoint, quantize_rows};
+    #[pymodule_export]
+    use super::engine::Engine;
     #[pymodule_export]
     use super::errors::{
         CheckpointError, ContextLengthError, DeviceError, GenerationError, NemoFastError, PromptError,

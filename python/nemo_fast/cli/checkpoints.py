@@ -63,7 +63,7 @@ def info(model: str, context_length: int | None, as_json: bool) -> None:
 
     folder = model_folder(model)
     checkpoint = Checkpoint(folder)
-    dense_types = {name: checkpoint.dense(name)[0] for name in _dense_names(checkpoint.config)}
+    dense_types = {name: checkpoint.dense_dtype(name) for name in _dense_names(checkpoint.config)}
     facts = describe(folder, dict(checkpoint.config), dense_types, context_length)
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))

@@ -45,7 +45,7 @@ def generate(
             click.echo(loaded.generate(text, **given(sampling)).to_json())
             return
         for chunk in loaded.stream(text, **given(sampling)):
-            click.echo(chunk.choices[0].text, nl=False)
+            click.echo(chunk.text, nl=False)
         click.echo()
 
 

@@ -1,0 +1,294 @@
+//! The engine behind `Model`: requests from any thread, events to whoever asked.
+//!
+//! There is no engine thread: a caller that waits for an event runs the next step for all, and what it brings to
+//! others is kept in their queues.
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::checkpoint::config_dict;
+use super::convert;
+use super::tokenizer::PyTokenTable;
+use super::without_gil::without_gil;
+use crate::backend::DeviceError;
+use crate::backend::cpu::CpuBackend;
+use crate::checkpoint::{Checkpoint, MAX_CONTEXT_LENGTH, ModelConfig};
+use crate::error::{Error, Result};
+use crate::generation::{self, Event, FinishReason, GenerationError, Request, RequestId, Sampling, Stopping};
+use crate::model::Model;
+
+/// What one token brought: choice, token id, text, finish reason.
+type EventTuple = (usize, u32, String, Option<&'static str>);
+
+/// A loaded model that answers requests. `Model` is its public face.
+#[pyclass(frozen, module = "nemo_fast._native")]
+pub(super) struct Engine {
+    state: Mutex<State>,
+    config: ModelConfig,
+    context_length: usize,
+    threads: usize,
+}
+
+enum State {
+    Open(Box<Open>),
+    Closed,
+}
+
+struct Open {
+    engine: generation::Engine<CpuBackend>,
+    requests: HashMap<RequestId, Mailbox>,
+}
+
+/// A request that somebody listens to.
+struct Mailbox {
+    events: VecDeque<Event>,
+    /// Choices that have not ended.
+    live: usize,
+}
+
+impl Engine {
+    /// Runs `work` on the open engine, without the GIL.
+    fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut Open) -> Result<T> + Send) -> PyResult<T> {
+        without_gil(py, || match &mut *self.state.lock().map_err(|_| GenerationError::Failed)? {
+            State::Open(open) => work(open),
+            State::Closed => Err(GenerationError::Closed.into()),
+        })
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (path, *, device = "auto", context_length = None, threads = None, tokens = None, progress = None))]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        device: &str,
+        context_length: Option<usize>,
+        threads: Option<usize>,
+        tokens: Option<&Bound<'_, PyTokenTable>>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Engine> {
+        if !["auto", "cpu"].contains(&device) {
+            return Err(Error::from(DeviceError::Unavailable(device.to_owned())).into());
+        }
+        let argument = |message: String| PyErr::from(Error::Argument(message));
+        let threads = threads.map(|count| {
+            NonZero::new(count).ok_or_else(|| argument("threads must be at least 1, found 0".to_owned()))
+        });
+        let threads = threads.transpose()?;
+        let tokens = tokens.map(|table| Arc::clone(&table.get().inner));
+        let mut interrupted = None;
+        let loaded = without_gil(py, || {
+            let checkpoint = Checkpoint::open(&path)?;
+            let longest = checkpoint.config().max_position_embeddings.min(MAX_CONTEXT_LENGTH);
+            let context_length = context_length.unwrap_or(longest);
+            if !(1..=longest).contains(&context_length) {
+                return Err(Error::Argument(format!(
+                    "context_length must be between 1 and {longest}, found {context_length}"
+                )));
+            }
+            let backend = CpuBackend::new(threads);
+            let mut report = |done: usize, total: usize| {
+                Python::attach(|py| {
+                    py.check_signals()?;
+                    progress.as_ref().map_or(Ok(()), |callback| callback.call1(py, (done, total)).map(drop))
+                })
+                .map_err(|error: PyErr| {
+                    interrupted = Some(error);
+                    Error::Interrupted
+                })
+            };
+            let model = Model::load(&checkpoint, backend, context_length, &mut report)?;
+            generation::Engine::new(model, tokens)
+        });
+        if let Some(error) = interrupted {
+            return Err(error);
+        }
+        let engine = loaded?;
+        Ok(Engine {
+            config: engine.model().config.clone(),
+            context_length: engine.model().context_length,
+            threads: engine.model().backend.threads(),
+            state: Mutex::new(State::Open(Box::new(Open { engine, requests: HashMap::new() }))),
+        })
+    }
+
+    /// The model's shape under Hugging Face's names.
+    #[getter]
+    fn config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        config_dict(py, &self.config)
+    }
+
+    /// Positions that a sequence can have.
+    #[getter]
+    fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    /// Threads in use.
+    #[getter]
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Queues a request and returns its number. Raises `ValueError`, `TokenizerError` or `ContextLengthError`.
+    #[pyo3(signature = (prompt, *, n, max_tokens, temperature, top_p, top_k, min_p, seed, stop, stop_token_ids, ignore_eos))]
+    #[allow(
+        clippy::fn_params_excessive_bools,
+        clippy::too_many_arguments,
+        reason = "the sampling parameters, by name"
+    )]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        prompt: &Bound<'_, PyAny>,
+        n: usize,
+        max_tokens: Option<usize>,
+        temperature: f32,
+        top_p: f32,
+        top_k: usize,
+        min_p: f32,
+        seed: u64,
+        stop: Vec<String>,
+        stop_token_ids: &Bound<'_, PyAny>,
+        ignore_eos: bool,
+    ) -> PyResult<RequestId> {
+        let request = Request {
+            prompt: convert::token_ids(prompt)?,
+            choices: n,
+            sampling: Sampling { temperature, top_p, top_k, min_p, seed },
+            stopping: Stopping {
+                max_tokens,
+                stop,
+                stop_token_ids: convert::token_ids(stop_token_ids)?,
+                ignore_eos,
+            },
+        };
+        self.with(py, |open| {
+            let live = request.choices;
+            let id = open.engine.submit(&request)?;
+            open.requests.insert(id, Mailbox { events: VecDeque::new(), live });
+            Ok(id)
+        })
+    }
+
+    /// Waits for the request's next token: (choice, token id, text, finish reason or None); None when all of its
+    /// choices have ended. Ctrl-C ends the wait.
+    fn next_event(&self, py: Python<'_>, request: RequestId) -> PyResult<Option<EventTuple>> {
+        loop {
+            match self.with(py, |open| Ok(open.poll(request)))? {
+                Poll::Event(event) => {
+                    let piece = event.result.map_err(Error::from)?;
+                    let reason = piece.finish_reason.map(|reason| match reason {
+                        FinishReason::Stop => "stop",
+                        FinishReason::Length => "length",
+                    });
+                    return Ok(Some((event.choice, piece.token_id, piece.text, reason)));
+                }
+                Poll::Ended => return Ok(None),
+                Poll::Pending => py.check_signals()?,
+            }
+        }
+    }
+
+    /// Drops a request. One that has ended is no error.
+    fn cancel(&self, py: Python<'_>, request: RequestId) -> PyResult<()> {
+        without_gil(py, || {
+            if let Ok(mut state) = self.state.lock()
+                && let State::Open(open) = &mut *state
+            {
+                open.engine.cancel(request);
+                open.requests.remove(&request);
+            }
+            Ok::<_, Error>(())
+        })
+    }
+
+    /// Logits, float32 [n, vocab], that follow each of `positions` (all, if None) of `ids`.
+    #[pyo3(signature = (ids, *, positions = None))]
+    fn logits<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+        positions: Option<Vec<usize>>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let ids = convert::token_ids(ids)?;
+        let positions = positions.unwrap_or_else(|| (0..ids.len()).collect());
+        let mut interrupted = None;
+        let result = self.with(py, |open| {
+            let mut between = || {
+                Python::attach(|py| {
+                    py.check_signals()?;
+                    Ok(())
+                })
+                .map_err(|error| {
+                    interrupted = Some(error);
+                    Error::Interrupted
+                })
+            };
+            let rows = open.engine.logits(&ids, &positions, &mut between)?;
+            Ok(rows.concat())
+        });
+        if let Some(error) = interrupted {
+            return Err(error);
+        }
+        PyArray1::from_vec(py, result?).reshape([positions.len(), self.config.vocab_size])
+    }
+
+    /// Numbers of the moment: waiting and running choices, pages of the KV cache.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let ((waiting, running), free, total) = self.with(py, |open| {
+            Ok((open.engine.queue_lengths(), open.engine.pages().free(), open.engine.pages().total()))
+        })?;
+        let dict = PyDict::new(py);
+        dict.set_item("requests_waiting", waiting)?;
+        dict.set_item("requests_running", running)?;
+        dict.set_item("kv_pages_free", free)?;
+        dict.set_item("kv_pages_total", total)?;
+        Ok(dict)
+    }
+
+    /// Frees the weights; every later call raises `GenerationError`. Closing twice is no error.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        without_gil(py, || {
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+            Ok::<_, Error>(())
+        })
+    }
+}
+
+enum Poll {
+    Event(Event),
+    /// Nothing yet: a step was run.
+    Pending,
+    Ended,
+}
+
+impl Open {
+    /// The request's next event if there is one; otherwise one step for all.
+    fn poll(&mut self, request: RequestId) -> Poll {
+        let Some(mailbox) = self.requests.get_mut(&request) else { return Poll::Ended };
+        if let Some(event) = mailbox.events.pop_front() {
+            return Poll::Event(event);
+        }
+        if mailbox.live == 0 {
+            self.requests.remove(&request);
+            return Poll::Ended;
+        }
+        for event in self.engine.step() {
+            if let Some(mailbox) = self.requests.get_mut(&event.request) {
+                let ended = event.result.as_ref().map_or(true, |piece| piece.finish_reason.is_some());
+                mailbox.live -= usize::from(ended);
+                mailbox.events.push_back(event);
+            }
+        }
+        Poll::Pending
+    }
+}
