@@ -85,7 +85,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOMES:
         value = getattr(import_module(f"nemo_fast.{_HOMES[name]}"), name)
         globals()[name] = value

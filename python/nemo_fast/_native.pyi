@@ -37,13 +37,14 @@ class PromptError(NemoFastError):
 class CheckpointError(NemoFastError): ...
 class DeviceError(NemoFastError): ...
 class GenerationError(NemoFastError): ...
+
 class ContextLengthError(GenerationError):
     prompt_tokens: int
     context_length: int
 
 def build_info() -> dict[str, str | None]: ...
 
-_Ids: TypeAlias = Sequence[int] | Buffer
+_Ids: TypeAlias = Sequence[int] | Buffer | NDArray[np.integer[Any]]
 _Errors: TypeAlias = Literal["replace", "strict"]
 _Special: TypeAlias = Literal["skip", "keep", "raise"]
 
@@ -106,6 +107,7 @@ class Checkpoint:
     def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
 
 def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+
 @final
 class Engine:
     def __new__(

@@ -27,9 +27,10 @@ from nemo_fast.results import (
     Completion,
     CompletionChoice,
     CompletionChunk,
+    FinishReason,
     Usage,
 )
-from nemo_fast.sampling import SamplingOptions, engine_arguments
+from nemo_fast.sampling import SamplingOptions, engine_arguments, whole_number
 from nemo_fast.stream import Event, Request, Stream
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Model:
 
     >>> with Model.load("tests/golden/tiny-nemo-fp8-channel", context_length=128) as model:
     ...     model.generate([1, 5, 9], max_tokens=4, temperature=0).token_ids
-    (512, 614, 887, 17)
+    (935, 426, 187, 642)
     """
 
     def __init__(self, engine: Engine, tokenizer: Tokenizer | HfTokenizer | None, name: str) -> None:
@@ -99,8 +100,8 @@ class Model:
             engine = Engine(
                 folder,
                 device=device,
-                context_length=context_length,
-                threads=threads,
+                context_length=whole_number("context_length", context_length, none=None, least=1),
+                threads=whole_number("threads", threads, none=None, least=1),
                 tokens=None if tokenizer is None else tokenizer.token_table,
                 progress=report,
             )
@@ -137,7 +138,9 @@ class Model:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -146,10 +149,11 @@ class Model:
     # Answers
 
     def generate(self, prompt: str | Ids, **sampling: Unpack[SamplingOptions]) -> Completion:
-        """Continue a prompt: a text (BOS is put before it where the tokenizer expects one; control strings in it are text) or token ids as given.
+        """Continue a prompt: a text, or token ids as given.
 
-        Raises `ContextLengthError` where prompt and `max_tokens` do not fit the context, `TokenizerError` for an
-        id outside the vocabulary, `ValueError` for an empty prompt or a sampling parameter outside its range.
+        BOS is put before a text where the tokenizer expects one; control strings in it are text.
+        Raises `ContextLengthError` where prompt and `max_tokens` do not fit the context, `TokenizerError` for
+        an id outside the vocabulary, `ValueError` for an empty prompt or a parameter outside its range.
         """
         ids = self._prompt_ids(prompt)
         texts, tokens, reasons = self._collect(self._submit(ids, sampling))
@@ -160,8 +164,8 @@ class Model:
     def stream(self, prompt: str | Ids, **sampling: Unpack[SamplingOptions]) -> Stream[CompletionChunk]:
         """Continue a prompt as `generate` does, and give the text as it is made.
 
-        A chunk is of one choice; each choice ends with a chunk that has its finish reason; the last chunk has no
-        choices and the usage. All arguments are checked before this returns.
+        A chunk is of one choice; each choice ends with a chunk that has its finish reason; the last chunk has
+        no choices and the usage. All arguments are checked before this returns.
         """
         ids = self._prompt_ids(prompt)
         request = self._submit(ids, sampling)
@@ -182,9 +186,9 @@ class Model:
     ) -> ChatCompletion | Stream[ChatCompletionChunk]:
         """Answer a conversation of OpenAI-shaped messages: `{"role": "user", "content": "…"}`.
 
-        With `stream=True` the answer comes as chunks with OpenAI's deltas: the role first, then text, then the
-        finish reason; the last chunk has the usage. Raises as `generate` does, and `PromptError` for messages
-        that the chat format does not allow.
+        With `stream=True` the answer comes as chunks with OpenAI's deltas: the role first, then text, then
+        the finish reason; the last chunk has the usage. Raises as `generate` does, and `PromptError` for
+        messages that the chat format does not allow.
         """
         if self._tokenizer is None:
             raise ValueError(f"{self._name} has no tokenizer: it can generate from token ids, not chat")
@@ -222,7 +226,9 @@ class Model:
     def _submit(self, ids: Ids, sampling: SamplingOptions) -> Request:
         return Request(self._engine, self._engine.submit(ids, **engine_arguments(sampling)))
 
-    def _collect(self, request: Request) -> tuple[list[str], list[tuple[int, ...]], list[Any]]:
+    def _collect(
+        self, request: Request
+    ) -> tuple[list[str], list[tuple[int, ...]], list[FinishReason | None]]:
         """Wait for the whole answer: text, token ids and finish reason of each choice."""
         events: dict[int, list[Event]] = {}
         try:
@@ -238,13 +244,14 @@ class Model:
     def _completion_chunks(self, request: Request, prompt_tokens: int) -> Iterator[CompletionChunk]:
         envelope = self._envelope("cmpl-", "text_completion")
         made = 0
-        # Ids whose text is still held back travel with the next text of their choice.
+        # Ids whose text is still held back travel with the next text of their choice; without a tokenizer
+        # there is nothing to wait for.
         held: dict[int, list[int]] = {}
         for event in request:
             made += 1
             ids = held.setdefault(event.choice, [])
             ids.append(event.token_id)
-            if event.text or event.finish_reason is not None:
+            if event.text or event.finish_reason is not None or self._tokenizer is None:
                 choice = CompletionChoice(event.choice, event.text, event.finish_reason, tuple(ids))
                 yield CompletionChunk(**envelope, choices=(choice,))
                 ids.clear()
@@ -255,7 +262,7 @@ class Model:
         made = 0
         begun: set[int] = set()
 
-        def chunk(choice: int, delta: ChoiceDelta, reason: Any = None) -> ChatCompletionChunk:
+        def chunk(choice: int, delta: ChoiceDelta, reason: FinishReason | None = None) -> ChatCompletionChunk:
             return ChatCompletionChunk(**envelope, choices=(ChatChunkChoice(choice, delta, reason),))
 
         for event in request:

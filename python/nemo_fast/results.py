@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
@@ -17,25 +17,23 @@ class _Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return nested dicts and lists under OpenAI's field names."""
-        return _plain(self)  # type: ignore[no-any-return]
+        names = (field.name for field in fields(self))  # type: ignore[arg-type]  # a dataclass, as all here
+        return {name: _plain(getattr(self, name)) for name in names}
 
     def to_json(self) -> bytes:
         """Return the JSON that a server sends, UTF-8."""
         return json.dumps(self.to_dict(), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _plain(value: object) -> Any:
-    if is_dataclass(value):
-        # A delta says only what is new: OpenAI leaves the rest out.
-        sparse = isinstance(value, ChoiceDelta)
-        pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
-        return {name: _plain(item) for name, item in pairs if not (sparse and item is None)}
+def _plain(value: object) -> object:
+    if isinstance(value, _Result):
+        return value.to_dict()
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Usage(_Result):
-    """Tokens: of the prompt once, generated ones summed over choices, end tokens and stop strings included."""
+    """Tokens: the prompt's once, generated ones summed over choices, end tokens and stop strings included."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -137,6 +135,10 @@ class ChoiceDelta(_Result):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is new only: OpenAI leaves the rest out."""
+        return {name: value for name, value in _Result.to_dict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,14 +61,14 @@ def engine_arguments(sampling: SamplingOptions) -> dict[str, Any]:
     """
     unknown = sampling.keys() - DEFAULTS.keys()
     if unknown:
-        raise TypeError(f"unknown sampling parameter {sorted(unknown)[0]!r}; known are {', '.join(DEFAULTS)}")
+        raise TypeError(f"unknown sampling parameter {min(unknown)!r}; known are {', '.join(DEFAULTS)}")
     values: dict[str, Any] = {**DEFAULTS, **sampling}
-    values["max_tokens"] = _whole("max_tokens", values["max_tokens"], none=None, least=1)
-    values["n"] = _whole("n", values["n"], none=1, least=1)
-    top_k = _whole("top_k", values["top_k"], none=0, least=-1)
+    values["max_tokens"] = whole_number("max_tokens", values["max_tokens"], none=None, least=1)
+    values["n"] = whole_number("n", values["n"], none=1, least=1)
+    top_k = whole_number("top_k", values["top_k"], none=0, least=-1)
     values["top_k"] = 0 if top_k == -1 else top_k
     # Any seed is good: it is a key, so only its lowest 64 bits count.
-    seed = _whole("seed", values["seed"], none=secrets.randbits(64), least=None)
+    seed = whole_number("seed", values["seed"], none=secrets.randbits(64), least=None)
     values["seed"] = (seed or 0) % 2**64
     stop = values["stop"]
     values["stop"] = [stop] if isinstance(stop, str) else list(stop or ())
@@ -76,7 +76,12 @@ def engine_arguments(sampling: SamplingOptions) -> dict[str, Any]:
     return values
 
 
-def _whole(name: str, value: object, *, none: int | None, least: int | None) -> int | None:
+def whole_number(name: str, value: object, *, none: int | None, least: int | None) -> int | None:
+    """Return an integer parameter, `none` where it is None; `TypeError` or `ValueError` name it.
+
+    >>> whole_number("top_k", 40, none=0, least=-1)
+    40
+    """
     if value is None:
         return none
     if isinstance(value, bool) or not isinstance(value, int):

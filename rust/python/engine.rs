@@ -23,6 +23,9 @@ use crate::error::{Error, Result};
 use crate::generation::{self, Event, FinishReason, GenerationError, Request, RequestId, Sampling, Stopping};
 use crate::model::Model;
 
+/// More threads than any machine has cores for are a slip, and might not even start.
+const MOST_THREADS: usize = 1024;
+
 /// What one token brought: choice, token id, text, finish reason.
 type EventTuple = (usize, u32, String, Option<&'static str>);
 
@@ -78,9 +81,9 @@ impl Engine {
         if !["auto", "cpu"].contains(&device) {
             return Err(Error::from(DeviceError::Unavailable(device.to_owned())).into());
         }
-        let argument = |message: String| PyErr::from(Error::Argument(message));
-        let threads = threads.map(|count| {
-            NonZero::new(count).ok_or_else(|| argument("threads must be at least 1, found 0".to_owned()))
+        let threads = threads.map(|count| match NonZero::new(count) {
+            Some(threads) if count <= MOST_THREADS => Ok(threads),
+            _ => Err(Error::Argument(format!("threads must be between 1 and {MOST_THREADS}, found {count}"))),
         });
         let threads = threads.transpose()?;
         let tokens = tokens.map(|table| Arc::clone(&table.get().inner));

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nemo_fast.model_layout import dense_shapes, linear_shapes
+from nemo_fast.safetensors_writer import TensorEntry, write_safetensors
+
 GOLDEN = Path(__file__).parent.parent / "golden"
 TINY = GOLDEN / "tiny-nemo-bf16"
 TINY_TIED = GOLDEN / "tiny-tied-bf16"
@@ -59,6 +62,40 @@ def bfloat16_weights(folder):
             bits = np.frombuffer(content, "<u2").astype(np.uint32) << 16
             weights[name] = bits.view(np.float32).reshape(shape)
     return weights
+
+
+def write_random_model(folder, *, seed=0, tensors=None, **changes):
+    """Write a random BF16 checkpoint in Hugging Face's layout, and return its folder.
+
+    `changes`: to its config; `tensors`: to its weights. None takes a key or a tensor away.
+    """
+    config = {
+        "model_type": "mistral",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "vocab_size": 100,
+        "rope_theta": 10000.0,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    } | changes
+    random = np.random.default_rng(seed)
+    shapes = {**dense_shapes(config), **linear_shapes(config)}
+    weights = {name: random.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    weights = {name: weight for name, weight in (weights | (tensors or {})).items() if weight is not None}
+    entries = [TensorEntry(name, "BF16", weight.shape) for name, weight in weights.items()]
+    contents = ((weight.view(np.uint32) >> 16).astype(np.uint16).tobytes() for weight in weights.values())
+    folder.mkdir(exist_ok=True)
+    write_safetensors(folder / "model.safetensors", entries, contents, {})
+    config = {key: value for key, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def write_gguf(path, folder, *, metadata=None, change=None, quantization=None):

@@ -1,27 +1,33 @@
 """The forward pass once more, in numpy and as plainly as can be: what the engine is compared with.
 
 Written from the same formulas as `rust/model/forward.rs` and from nothing else of it. Attention looks at all
-positions at once and softmax is the textbook's, so that the engine's pages and running maxima have no twin here.
+positions at once and softmax is the textbook's: the engine's pages and running maxima have no twin here.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from model_files import read_safetensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nemo_fast._native import Checkpoint
 
 Array = np.ndarray[Any, Any]
 
-E4M3 = np.array(
-    [
-        (-1.0 if code & 0x80 else 1.0)
-        * (np.nan if code & 0x7F == 0x7F else (code & 7) * 2.0**-9 if code & 0x78 == 0 else (1 + (code & 7) / 8) * 2.0 ** ((code >> 3 & 15) - 7))
-        for code in range(256)
-    ],
-    dtype=np.float32,
-)
+
+def _e4m3_value(code: int) -> float:
+    sign, exponent, mantissa = code >> 7, code >> 3 & 15, code & 7
+    if code & 0x7F == 0x7F:
+        return float("nan")
+    magnitude = (1 + mantissa / 8) * 2.0 ** (exponent - 7) if exponent else mantissa * 2.0**-9
+    return -magnitude if sign else magnitude
+
+
+E4M3 = np.array([_e4m3_value(code) for code in range(256)], dtype=np.float32)
 
 
 def bf16(x: Array) -> Array:
@@ -30,45 +36,29 @@ def bf16(x: Array) -> Array:
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-def read_safetensors(path: Path) -> dict[str, Array]:
-    """All tensors of a file as float32, except E4M3, which stays uint8."""
-    raw = path.read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    tensors = {}
-    for name, entry in json.loads(raw[8 : 8 + length]).items():
-        if name == "__metadata__":
-            continue
-        start, end = (8 + length + offset for offset in entry["data_offsets"])
-        data = raw[start:end]
-        match entry["dtype"]:
-            case "BF16":
-                array = (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
-            case "F8_E4M3":
-                array = np.frombuffer(data, np.uint8)
-            case "F16":
-                array = np.frombuffer(data, np.float16).astype(np.float32)
-            case "F32":
-                array = np.frombuffer(data, np.float32)
-            case other:
-                raise ValueError(other)
-        tensors[name] = array.reshape(entry["shape"])
-    return tensors
+def _float32(dtype: str, shape: tuple[int, ...], content: bytes) -> Array:
+    """A tensor's elements as float32; E4M3 codes as the values they stand for."""
+    match dtype:
+        case "F8_E4M3":
+            elements = E4M3[np.frombuffer(content, np.uint8)]
+        case "BF16":
+            elements = (np.frombuffer(content, np.uint16).astype(np.uint32) << 16).view(np.float32)
+        case _:
+            elements = np.frombuffer(content, {"F16": np.float16, "F32": np.float32}[dtype])
+    return elements.astype(np.float32).reshape(shape)
 
 
 def exact_weights(folder: Path) -> dict[str, Array]:
-    """The weights of a Hugging Face folder as float32; E4M3 times its scale."""
-    tensors: dict[str, Array] = {}
+    """The weights of a Hugging Face folder, read without the engine; E4M3 times its scale."""
+    tensors = {}
     for path in sorted(folder.glob("*.safetensors")):
-        tensors |= read_safetensors(path)
-    weights = {}
-    for name, tensor in tensors.items():
-        if name.endswith(".weight"):
-            scale = tensors.get(name + "_scale")
-            weights[name] = tensor if scale is None else E4M3[tensor] * scale.reshape(-1, 1)
-    return weights
+        tensors |= {name: _float32(*tensor) for name, tensor in read_safetensors(path)[1].items()}
+    weights = {name: tensor for name, tensor in tensors.items() if name.endswith(".weight")}
+    scales = {name: tensors[name + "_scale"].reshape(-1, 1) for name in weights if name + "_scale" in tensors}
+    return {name: weight * scales.get(name, np.float32(1)) for name, weight in weights.items()}
 
 
-def engine_weights(checkpoint: Any) -> dict[str, Array]:
+def engine_weights(checkpoint: Checkpoint) -> dict[str, Array]:
     """The weights that the engine computes with: E4M3 rows times their scales, the rest as in the source."""
     weights = {}
     for name in checkpoint.tensor_names:
@@ -76,18 +66,20 @@ def engine_weights(checkpoint: Any) -> dict[str, Array]:
             codes, scales = checkpoint.linear(name)
             weights[name] = E4M3[codes] * scales[:, None]
         else:
-            dtype, shape, raw = checkpoint.dense(name)
-            kinds = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}
-            array = np.frombuffer(raw, kinds[dtype])
-            wide = (array.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else array.astype(np.float32)
-            weights[name] = wide.reshape(shape)
+            weights[name] = _float32(*checkpoint.dense(name))
     return weights
 
 
-def forward(config: dict[str, Any], weights: dict[str, Array], ids: Array, *, bf16_activations: bool = False) -> Array:
+def forward(
+    config: dict[str, Any], weights: dict[str, Array], ids: Array, *, bf16_activations: bool = False
+) -> Array:
     """Logits, float32 [T, vocab], of `ids` [T]."""
     round_ = bf16 if bf16_activations else np.float32
-    heads, kv_heads, head_dim = config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]
+    heads, kv_heads, head_dim = (
+        config["num_attention_heads"],
+        config["num_key_value_heads"],
+        config["head_dim"],
+    )
     length = len(ids)
     frequencies = config["rope_theta"] ** (-np.arange(0, head_dim, 2) / head_dim)
     angles = np.arange(length)[:, None] * frequencies

@@ -48,7 +48,7 @@ class FakeModel:
     def stream(self, prompt, **sampling):
         self.requests.append((prompt, sampling))
         for text in ("Par", "is."):
-            yield SimpleNamespace(choices=(SimpleNamespace(text=text),))
+            yield SimpleNamespace(text=text)
 
     def chat(self, messages, *, stream=False, **sampling):
         self.requests.append(([dict(message) for message in messages], sampling))
@@ -136,8 +136,8 @@ def test_encode_and_decode(tmp_path):
         (["decode", "--special", "raise"], "1", 1, ""),
         (["info", "nonsense"], None, 2, "nonsense is no folder and no known model (smollm2-135m)"),
         (["pull", "nonsense"], None, 2, "unknown model 'nonsense'"),
-        (["convert", "missing.gguf", "target"], None, 1, "missing.gguf: No such file or directory"),
-        (["convert", "missing.gguf", "target", "--format", "packed"], None, 2, "'packed'"),
+        (["convert", "missing.gguf", "no-such-folder"], None, 1, "missing.gguf: No such file or directory"),
+        (["convert", "missing.gguf", "no-such-folder", "--format", "packed"], None, 2, "'packed'"),
         (["convert", "only-one"], None, 2, "TARGET"),
         (["generate"], None, 2, "MODEL"),
     ],

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nemo_fast.cli.models import JSON, MODEL, model_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _QUIET = click.option("--quiet", is_flag=True, help="Do not show on stderr how far it is.")
 
@@ -74,7 +77,7 @@ def info(model: str, context_length: int | None, as_json: bool) -> None:
 
 
 def describe(
-    folder: Path, config: dict[str, Any], dense_types: dict[str, str], context_length: int | None
+    folder: Path, config: dict[str, Any], dense_types: Mapping[str, str], context_length: int | None
 ) -> dict[str, Any]:
     """Return what `info` shows. Bytes are those of the loaded model: linear layers E4M3, KV cache BF16."""
     from nemo_fast.model_layout import dense_shapes, linear_shapes

@@ -1,0 +1,412 @@
+"""Requests to a model: what goes in, what comes out, and what is refused."""
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from model_files import GOLDEN, write_random_model
+
+import nemo_fast
+from nemo_fast import ContextLengthError, DeviceError, GenerationError, Model, TokenizerError
+
+TINY = GOLDEN / "tiny-nemo-fp8-channel"
+PROMPT = [1, 5, 9, 200, 17]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    with Model.load(TINY, context_length=256) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def nemo(tmp_path_factory):
+    """A random model of two thin layers with Nemo's vocabulary, so that its answers have text."""
+    folder = tmp_path_factory.mktemp("nemo") / "thin-nemo"
+    write_random_model(folder, vocab_size=131_072, tie_word_embeddings=True)
+    with Model.load(folder) as model:
+        yield model
+
+
+def test_what_a_model_says_of_itself(tiny):
+    assert tiny.config["head_dim"] == 32
+    assert tiny.config["hidden_size"] // tiny.config["num_attention_heads"] == 24
+    assert tiny.device == "cpu"
+    assert tiny.context_length == 256
+    assert tiny.tokenizer is None
+    assert repr(tiny) == "Model('tiny-nemo-fp8-channel', device='cpu', context_length=256)"
+    assert tiny.stats() == {
+        "requests_waiting": 0,
+        "requests_running": 0,
+        "kv_pages_free": 4,
+        "kv_pages_total": 4,
+        "threads": tiny.stats()["threads"],
+    }
+
+
+def test_a_completion_has_the_fields_of_openai(nemo):
+    completion = nemo.generate("Hello", max_tokens=5, seed=1)
+    assert completion.choices[0].index == 0
+    assert completion.token_ids == completion.choices[0].token_ids
+    assert len(completion.token_ids) == 5
+    assert completion.finish_reason == "length"
+    assert completion.text == nemo.tokenizer.decode(completion.token_ids)
+    assert completion.usage.prompt_tokens == 2
+    assert completion.usage.completion_tokens == 5
+    assert completion.usage.total_tokens == 7
+    fields = json.loads(completion.to_json())
+    assert fields == completion.to_dict()
+    assert fields["id"].startswith("cmpl-")
+    assert fields["object"] == "text_completion"
+    assert abs(fields["created"] - time.time()) < 60
+    assert fields["model"] == "thin-nemo"
+    assert fields["system_fingerprint"].startswith("fp_")
+    assert fields["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_chat_answer_has_the_fields_of_openai(nemo):
+    messages = [{"role": "user", "content": "Hi"}]
+    answer = nemo.chat(messages, max_tokens=4, seed=1)
+    fields = answer.to_dict()
+    assert fields["object"] == "chat.completion"
+    message = fields["choices"][0]["message"]
+    assert message == {"content": answer.choices[0].message.content, "role": "assistant", "refusal": None}
+    assert answer.usage.prompt_tokens == nemo.tokenizer.count_chat(messages)
+    prompt = nemo.tokenizer.encode_chat(messages)
+    assert nemo.generate(prompt, max_tokens=4, seed=1).text == message["content"]
+
+
+def test_greedy_takes_the_likeliest_token(tiny):
+    ids = list(PROMPT)
+    for token in tiny.generate(PROMPT, max_tokens=10, temperature=0, ignore_eos=True).token_ids:
+        assert token == tiny.logits(ids)[-1].argmax()
+        ids.append(token)
+
+
+def test_a_seed_draws_the_same_answer_whatever_else_runs(nemo):
+    options = {"max_tokens": 12, "seed": 7, "temperature": 1.3}
+    alone = nemo.generate("Once", **options)
+    with nemo.stream("Something else", max_tokens=100) as other:
+        next(other)
+        assert nemo.generate("Once", **options).token_ids == alone.token_ids
+    several = nemo.generate("Once", n=3, **options)
+    assert several.token_ids == alone.token_ids
+    assert len({choice.token_ids for choice in several.choices}) == 3
+    assert several.usage.completion_tokens == 36
+    assert several.usage.prompt_tokens == 2
+    assert nemo.generate("Once", **options | {"seed": 8}).token_ids != alone.token_ids
+    assert nemo.generate("Once", **options | {"seed": None}).token_ids != alone.token_ids
+
+
+def test_a_stream_joins_to_the_whole_answer(nemo):
+    options = {"max_tokens": 40, "seed": 3, "n": 2}
+    whole = nemo.generate("Once", **options)
+    chunks = list(nemo.stream("Once", **options))
+    assert chunks[-1].choices == ()
+    assert chunks[-1].usage == whole.usage
+    assert len({chunk.id for chunk in chunks}) == 1
+    for choice in whole.choices:
+        mine = [chunk.choices[0] for chunk in chunks[:-1] if chunk.choices[0].index == choice.index]
+        assert "".join(part.text for part in mine) == choice.text
+        assert sum((part.token_ids for part in mine), ()) == choice.token_ids
+        assert [part.finish_reason for part in mine[:-1]] == [None] * (len(mine) - 1)
+        assert mine[-1].finish_reason == choice.finish_reason
+        assert "\ufffd" not in "".join(part.text for part in mine[:-1]) or "\ufffd" in choice.text
+
+
+def test_a_chat_stream_has_the_deltas_of_openai(nemo):
+    messages = [{"role": "user", "content": "Hi"}]
+    whole = nemo.chat(messages, max_tokens=8, seed=2)
+    chunks = list(nemo.chat(messages, max_tokens=8, seed=2, stream=True))
+    deltas = [chunk.to_dict()["choices"][0]["delta"] for chunk in chunks[:-1]]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert deltas[-1] == {}
+    assert all(list(delta) == ["content"] for delta in deltas[1:-1])
+    assert "".join(delta.get("content", "") for delta in deltas) == whole.choices[0].message.content
+    assert [chunk.choices[0].finish_reason for chunk in chunks[-2:-1]] == ["length"]
+    assert chunks[-1].usage == whole.usage
+    assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
+
+
+def test_end_tokens_end_an_answer_and_are_counted(tiny):
+    free = tiny.generate(PROMPT, max_tokens=20, temperature=0, ignore_eos=True).token_ids
+    third = free.index(free[2])
+    ended = tiny.generate(PROMPT, max_tokens=20, temperature=0, stop_token_ids=[free[2]])
+    assert ended.token_ids == free[: third + 1]
+    assert ended.finish_reason == "stop"
+    assert ended.usage.completion_tokens == third + 1
+
+
+def test_the_models_own_end_token(tmp_path):
+    """A head whose end token always wins ends every answer, unless it is to be ignored."""
+    head = np.zeros((100, 32), np.float32)
+    folder = write_random_model(tmp_path / "model", tensors={"lm_head.weight": head}, eos_token_id=[7, 0])
+    with Model.load(folder) as model:
+        # All logits are equal, so the lowest id is drawn.
+        ended = model.generate([5], temperature=0, max_tokens=3)
+        assert (ended.token_ids, ended.finish_reason) == ((0,), "stop")
+        ignored = model.generate([5], temperature=0, max_tokens=3, ignore_eos=True)
+        assert (ignored.token_ids, ignored.finish_reason) == ((0, 0, 0), "length")
+
+
+def test_a_stop_string_cuts_the_text_before_it(nemo):
+    free = nemo.generate("Once", max_tokens=30, seed=5)
+    stop = free.text[10:13]
+    cut = nemo.generate("Once", max_tokens=30, seed=5, stop=stop)
+    assert cut.text == free.text[: free.text.index(stop)]
+    assert cut.finish_reason == "stop"
+    assert free.token_ids[: len(cut.token_ids)] == cut.token_ids
+    assert cut.usage.completion_tokens == len(cut.token_ids)
+    streamed = "".join(chunk.text for chunk in nemo.stream("Once", max_tokens=30, seed=5, stop=[stop, "\0"]))
+    assert streamed == cut.text
+
+
+@given(data=st.data())
+def test_a_stream_shows_what_the_whole_answer_has(nemo, data):
+    """For any seed and stop strings: chunks join to the text, which has no stop string in it."""
+    seed = data.draw(st.integers(0, 2**64 - 1))
+    stop = data.draw(st.lists(st.text(min_size=1, max_size=3), max_size=4))
+    options = {"max_tokens": 6, "seed": seed, "stop": stop}
+    whole = nemo.generate("x", **options)
+    assert "".join(chunk.text for chunk in nemo.stream("x", **options)) == whole.text
+    assert not any(string in whole.text for string in stop)
+    assert nemo.tokenizer.decode(whole.token_ids).startswith(whole.text)
+
+
+@given(ids=st.lists(st.integers(0, 999), min_size=1, max_size=200), cut=st.integers(0, 199))
+def test_logits_do_not_depend_on_how_a_prompt_is_computed(tiny, ids, cut):
+    """Bit for bit: a prefix computed alone, or as part of the whole, gives the same logits."""
+    cut %= len(ids)
+    whole = tiny.logits(ids)
+    assert np.array_equal(tiny.logits(ids[: cut + 1]), whole[: cut + 1])
+    assert np.array_equal(tiny.logits(ids, positions=[cut, 0]), whole[[cut, 0]])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+def test_logits_do_not_depend_on_the_threads(tiny, threads):
+    ids = np.arange(200) * 7 % 1000
+    with Model.load(TINY, threads=threads, context_length=256) as model:
+        assert model.stats()["threads"] == threads
+        assert np.array_equal(model.logits(ids), tiny.logits(ids))
+
+
+def test_the_context_is_filled_exactly(tiny):
+    full = tiny.generate(PROMPT, temperature=0, ignore_eos=True)
+    assert len(PROMPT) + len(full.token_ids) == tiny.context_length
+    assert full.finish_reason == "length"
+    assert len(tiny.generate([1] * 255, ignore_eos=True).token_ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens", "numbers"),
+    [([1] * 256, None, "256"), ([1] * 250, 7, "250 7 256"), ([1], 2**40, "256")],
+)
+def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers(tiny, prompt, max_tokens, numbers):
+    with pytest.raises(ContextLengthError) as caught:
+        tiny.generate(prompt, max_tokens=max_tokens)
+    assert all(number in str(caught.value) for number in numbers.split())
+    assert caught.value.prompt_tokens == len(prompt)
+    assert caught.value.context_length == 256
+    with pytest.raises(ContextLengthError):
+        tiny.stream(prompt, max_tokens=max_tokens)
+
+
+def test_logits_of_more_ids_than_the_context(tiny):
+    assert tiny.logits([1] * 256).shape == (256, 1000)
+    with pytest.raises(ContextLengthError, match="257"):
+        tiny.logits([1] * 257)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"temperature": -0.5}, ValueError, "temperature must be between 0 and 2, found -0.5"),
+        ({"temperature": 2.5}, ValueError, "temperature must be between 0 and 2, found 2.5"),
+        ({"temperature": float("nan")}, ValueError, "temperature"),
+        ({"temperature": "hot"}, TypeError, "temperature"),
+        ({"top_p": 0}, ValueError, "top_p must be above 0 and at most 1, found 0"),
+        ({"top_p": 1.1}, ValueError, "top_p"),
+        ({"min_p": -1}, ValueError, "min_p must be between 0 and 1, found -1"),
+        ({"top_k": -2}, ValueError, "top_k must be at least -1, found -2"),
+        ({"top_k": 1.5}, TypeError, "top_k must be an integer, found 1.5"),
+        ({"max_tokens": 0}, ValueError, "max_tokens must be at least 1, found 0"),
+        ({"max_tokens": True}, TypeError, "max_tokens must be an integer, found True"),
+        ({"n": 0}, ValueError, "n must be at least 1, found 0"),
+        ({"seed": "x"}, TypeError, "seed must be an integer, found 'x'"),
+        ({"stop": list("abcde")}, ValueError, "stop takes at most 4 strings, found 5"),
+        ({"stop": [""]}, ValueError, "stop: an empty string"),
+        ({"stop": [7]}, TypeError, "stop"),
+        (
+            {"stop_token_ids": [131_072]},
+            TokenizerError,
+            "token id 131072 is outside the vocabulary of 131072",
+        ),
+        ({"temprature": 1}, TypeError, "unknown sampling parameter 'temprature'; known are max_tokens"),
+    ],
+)
+def test_bad_sampling_parameters_are_named(nemo, options, error, message):
+    with pytest.raises(error, match=message):
+        nemo.generate("x", **{"max_tokens": 1} | options)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "message"),
+    [
+        ([], ValueError, "the prompt is empty"),
+        ("", ValueError, "the prompt is empty"),
+        ([1, 131_072], TokenizerError, "token id 131072 is outside the vocabulary of 131072"),
+        ([-1], TokenizerError, "-1"),
+        ([1.5], TypeError, "integer"),
+        (7, TypeError, "token ids"),
+        (np.array([[1, 2]]), TypeError, "one dimension"),
+    ],
+)
+def test_bad_prompts_are_refused(nemo, prompt, error, message):
+    with pytest.raises(error, match=message):
+        nemo.generate(prompt, max_tokens=1)
+
+
+def test_prompts_of_any_integer_kind_are_the_same(tiny):
+    expected = tiny.generate(PROMPT, max_tokens=3, temperature=0).token_ids
+    for prompt in (tuple(PROMPT), np.array(PROMPT), np.array(PROMPT, np.uint16)):
+        assert tiny.generate(prompt, max_tokens=3, temperature=0).token_ids == expected
+
+
+def test_a_model_without_a_tokenizer_takes_ids_only(tiny):
+    with pytest.raises(ValueError, match="tiny-nemo-fp8-channel has no tokenizer"):
+        tiny.generate("text")
+    with pytest.raises(ValueError, match="has no tokenizer"):
+        tiny.chat([{"role": "user", "content": "Hi"}])
+    with pytest.raises(ValueError, match="stop needs a tokenizer"):
+        tiny.generate(PROMPT, stop="x")
+    assert tiny.generate(PROMPT, max_tokens=2).text == ""
+
+
+def test_bad_positions_are_refused(tiny):
+    with pytest.raises(ValueError, match="position 5 is outside the 5 ids"):
+        tiny.logits(PROMPT, positions=[5])
+    with pytest.raises(ValueError, match="positions must be from 0 up, found -1"):
+        tiny.logits(PROMPT, positions=[-1])
+    assert tiny.logits(PROMPT, positions=[]).shape == (0, 1000)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"device": "cuda"}, DeviceError, 'device "cuda" is not available'),
+        ({"threads": 0}, ValueError, "threads must be at least 1, found 0"),
+        ({"threads": 10_000}, ValueError, "threads must be between 1 and 1024, found 10000"),
+        ({"context_length": 0}, ValueError, "context_length must be at least 1, found 0"),
+        (
+            {"context_length": 131_073},
+            ValueError,
+            "context_length must be between 1 and 131072, found 131073",
+        ),
+        ({"chat_format": "x"}, ValueError, "chat_format"),
+    ],
+)
+def test_bad_arguments_of_load(options, error, message):
+    with pytest.raises(error, match=message):
+        Model.load(TINY, **options)
+
+
+def test_a_closed_model_says_so():
+    model = Model.load(TINY, context_length=64)
+    stream = model.stream(PROMPT, max_tokens=10)
+    next(stream)
+    model.close()
+    model.close()
+    for use in (
+        lambda: next(stream),
+        lambda: model.generate(PROMPT),
+        lambda: model.logits(PROMPT),
+        model.stats,
+    ):
+        with pytest.raises(GenerationError, match="the model is closed"):
+            use()
+    assert model.config["hidden_size"] == 96
+
+
+def test_a_dropped_or_closed_stream_gives_its_memory_back(tiny):
+    free = tiny.stats()["kv_pages_free"]
+    for end in (
+        lambda stream: stream.close(),
+        lambda stream: stream.__exit__(None, None, None),
+        lambda _: None,
+    ):
+        stream = tiny.stream(PROMPT, max_tokens=100, ignore_eos=True)
+        next(stream)
+        assert tiny.stats()["requests_running"] == 1
+        end(stream)
+        del stream
+        gc.collect()
+        assert tiny.stats()["requests_running"] == 0
+        assert tiny.stats()["kv_pages_free"] == free
+    unstarted = tiny.stream(PROMPT, max_tokens=100)
+    assert tiny.stats()["requests_waiting"] == 1
+    unstarted.close()
+    assert list(unstarted) == []
+    assert tiny.stats()["requests_waiting"] == 0
+
+
+def test_requests_from_many_threads(nemo):
+    """Each gets its own answer, the same as alone; memory comes back."""
+    prompts = [f"Prompt {i}" for i in range(8)]
+    expected = [nemo.generate(prompt, max_tokens=10, seed=1).token_ids for prompt in prompts]
+    found = {}
+
+    def ask(i):
+        for _ in range(3):
+            streamed = nemo.stream(prompts[i], max_tokens=10, seed=1)
+            found[i] = sum((choice.token_ids for chunk in streamed for choice in chunk.choices), ())
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(8)] == expected
+    assert nemo.stats()["kv_pages_free"] == nemo.stats()["kv_pages_total"]
+
+
+def test_more_choices_than_fit_at_once_wait_their_turn(tiny):
+    """Each of them may fill the whole context, and there is memory for one context."""
+    answers = tiny.generate([1] * 250, n=20, seed=1, ignore_eos=True)
+    assert [len(choice.token_ids) for choice in answers.choices] == [6] * 20
+
+
+def test_control_c_ends_a_generation(tmp_path):
+    folder = write_random_model(
+        tmp_path / "model", hidden_size=512, intermediate_size=2048, num_hidden_layers=8
+    )
+    code = f"""
+import nemo_fast
+model = nemo_fast.Model.load({str(folder)!r})
+print("ready", flush=True)
+try:
+    model.generate([5], ignore_eos=True)
+except KeyboardInterrupt:
+    print("stopped", model.stats()["requests_running"])
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=20)[0] == "stopped 0\n"
+
+
+def test_build_info():
+    info = nemo_fast.build_info()
+    assert info["version"] == nemo_fast.__version__
+    assert info["profile"] in {"release", "debug"}
+    assert info["cuda_driver"] is None
+    assert set(info) == {"version", "profile", "git_commit", "cpu_level", "cuda_driver"}
