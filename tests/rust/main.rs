@@ -1,7 +1,12 @@
 //! One test binary for the crate, a module a topic.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::float_cmp, reason = "where results must be equal to the bit, or are exact")]
 
+mod backend;
+mod engine;
+mod fp8;
 mod golden;
+mod numbers;
 mod prompt;
 mod tokenizer;
