@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 from mistral_common.protocol.instruct.validator import ValidationMode
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from model_files import TINY_FP8, write_random_model
 
 import nemo_fast
 
@@ -52,3 +53,18 @@ def reference(reference_chat):
 def golden():
     path = Path(__file__).parents[1] / "golden" / "chat.json"
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    with nemo_fast.Model.load(TINY_FP8, context_length=256) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def nemo(tmp_path_factory):
+    """A random model of two thin layers with Nemo's vocabulary, so that its answers have text."""
+    folder = tmp_path_factory.mktemp("nemo") / "thin-nemo"
+    write_random_model(folder, vocab_size=131_072, tie_word_embeddings=True)
+    with nemo_fast.Model.load(folder) as model:
+        yield model

@@ -12,7 +12,9 @@ from nemo_fast.safetensors_writer import TensorEntry, write_safetensors
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TINY = GOLDEN / "tiny-nemo-bf16"
+TINY_FP8 = GOLDEN / "tiny-nemo-fp8-channel"
 TINY_TIED = GOLDEN / "tiny-tied-bf16"
+PROMPT = [1, 5, 9, 200, 17]  # any ids of the tiny models
 
 _GGUF_NAMES = {
     "model.embed_tokens": "token_embd",

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model_files import GOLDEN, TINY, read_safetensors, write_random_model
+from model_files import GOLDEN, TINY, TINY_FP8, read_safetensors, write_random_model
 from numpy_twin import E4M3
 
 from nemo_fast import CheckpointError, GenerationError, Model
 from nemo_fast._native import Checkpoint, quantize_rows
 from nemo_fast.safetensors_writer import TensorEntry, write_safetensors
-
-FP8 = GOLDEN / "tiny-nemo-fp8-channel"
 
 
 def rewrite(folder, change):
@@ -40,7 +38,7 @@ def model_folder(tmp_path):
 
 @pytest.fixture
 def fp8_folder(tmp_path):
-    return shutil.copytree(FP8, tmp_path / "fp8")
+    return shutil.copytree(TINY_FP8, tmp_path / "fp8")
 
 
 def test_a_missing_folder(tmp_path):

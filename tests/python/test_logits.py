@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from model_files import GOLDEN, write_random_model
+from model_files import GOLDEN, TINY_FP8, write_random_model
 from numpy_twin import engine_weights, exact_weights, forward
 
 from nemo_fast import Model
@@ -91,7 +91,7 @@ def change_config(folder, target, **changes):
 )
 def test_every_number_of_the_config_counts(tmp_path, changes):
     """The golden logits find a mistake in any of them: it moves them further than they may err."""
-    folder = GOLDEN / "tiny-nemo-fp8-channel"
+    folder = TINY_FP8
     with np.load(folder / "golden.npz") as golden:
         ids, expected = golden["input_ids"], golden["logits"]
     with (
