@@ -106,13 +106,17 @@ class GgufSource:
 
     def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return a projection's E4M3 rows, uint8 [out, in], and its scales, float32 [out]."""
+        return quantize_rows(self.dequantized(name))
+
+    def dequantized(self, name: str) -> NDArray[np.float32]:
+        """Return a projection, float32 [out, in], query and key rows in rotate-half order."""
         tensor = self._tensors[_gguf_name(name)]
         rows = tensor.data
         if name.endswith(".q_proj.weight"):
             rows = _rotate_half_order(rows, self.config["num_attention_heads"])
         elif name.endswith(".k_proj.weight"):
             rows = _rotate_half_order(rows, self.config["num_key_value_heads"])
-        return quantize_rows(self._dequantize(rows, tensor))
+        return self._dequantize(rows, tensor)
 
     def _dequantize(self, rows: NDArray[Any], tensor: ReaderTensor) -> NDArray[np.float32]:
         from gguf.quants import dequantize
