@@ -13,7 +13,7 @@ from nemo_fast import Model, download
 from nemo_fast._native import Checkpoint
 from nemo_fast.gguf_source import GgufSource
 
-# The largest error of the logits: that of E4M3 weights where the source is wider, of bf16 activations otherwise.
+# The largest error of the logits: of E4M3 weights where the source is wider, of bf16 activations otherwise.
 CHECKPOINTS = {
     "tiny-nemo-bf16": 0.14,
     "tiny-nemo-consolidated": 0.14,
