@@ -112,7 +112,7 @@ def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArr
 class Engine:
     def __new__(
         cls,
-        path: str | PathLike[str],
+        checkpoint: Checkpoint,
         *,
         device: str = "auto",
         context_length: int | None = None,

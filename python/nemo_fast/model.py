@@ -85,20 +85,20 @@ class Model:
         `ValueError`, or an `OSError` for files that cannot be read.
         """
         folder = Path(path)
-        with progress_bar("loading", 100, progress=progress) as advance:
+        checkpoint = Checkpoint(folder)
+        # The config decides which tokenizer fits, and the engine needs that tokenizer's table of bytes.
+        tokenizer = load_tokenizer(folder, checkpoint.config["vocab_size"], chat_format)
+        with progress_bar("loading", checkpoint.file_bytes, progress=progress) as advance:
             shown = 0
 
-            def report(done: int, total: int) -> None:
+            def report(layers: int, of_layers: int) -> None:
                 nonlocal shown
-                percent = 100 * done // total
-                advance(percent - shown)
-                shown = percent
+                reached = checkpoint.file_bytes * layers // of_layers
+                advance(reached - shown)
+                shown = reached
 
-            # The config decides which tokenizer fits, and the engine needs that tokenizer's table of bytes.
-            vocab_size = Checkpoint(folder).config["vocab_size"]
-            tokenizer = load_tokenizer(folder, vocab_size, chat_format)
             engine = Engine(
-                folder,
+                checkpoint,
                 device=device,
                 context_length=whole_number("context_length", context_length, none=None, least=1),
                 threads=whole_number("threads", threads, none=None, least=1),

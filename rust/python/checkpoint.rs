@@ -20,7 +20,7 @@ type Fp8Arrays<'py> = (Bound<'py, PyArray2<u8>>, Bound<'py, PyArray1<f32>>);
 /// Mistral's own. Reads headers only; weights are memory-mapped. Raises `CheckpointError` or an `OSError`.
 #[pyclass(frozen, module = "nemo_fast._native")]
 pub(super) struct Checkpoint {
-    inner: checkpoint::Checkpoint,
+    pub(super) inner: checkpoint::Checkpoint,
 }
 
 #[pymethods]

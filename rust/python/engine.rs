@@ -5,20 +5,19 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::checkpoint::config_dict;
+use super::checkpoint::{self, config_dict};
 use super::convert;
 use super::tokenizer::PyTokenTable;
 use super::without_gil::without_gil;
 use crate::backend::DeviceError;
 use crate::backend::cpu::CpuBackend;
-use crate::checkpoint::{Checkpoint, MAX_CONTEXT_LENGTH, ModelConfig};
+use crate::checkpoint::{MAX_CONTEXT_LENGTH, ModelConfig};
 use crate::error::{Error, Result};
 use crate::generation::{self, Event, FinishReason, GenerationError, Request, RequestId, Sampling, Stopping};
 use crate::model::Model;
@@ -68,10 +67,10 @@ impl Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (path, *, device = "auto", context_length = None, threads = None, tokens = None, progress = None))]
+    #[pyo3(signature = (checkpoint, *, device = "auto", context_length = None, threads = None, tokens = None, progress = None))]
     fn new(
         py: Python<'_>,
-        path: PathBuf,
+        checkpoint: &Bound<'_, checkpoint::Checkpoint>,
         device: &str,
         context_length: Option<usize>,
         threads: Option<usize>,
@@ -87,9 +86,9 @@ impl Engine {
         });
         let threads = threads.transpose()?;
         let tokens = tokens.map(|table| Arc::clone(&table.get().inner));
+        let checkpoint = &checkpoint.get().inner;
         let mut interrupted = None;
         let loaded = without_gil(py, || {
-            let checkpoint = Checkpoint::open(&path)?;
             let longest = checkpoint.config().max_position_embeddings.min(MAX_CONTEXT_LENGTH);
             let context_length = context_length.unwrap_or(longest);
             if !(1..=longest).contains(&context_length) {
@@ -108,7 +107,7 @@ impl Engine {
                     Error::Interrupted
                 })
             };
-            let model = Model::load(&checkpoint, backend, context_length, &mut report)?;
+            let model = Model::load(checkpoint, backend, context_length, &mut report)?;
             generation::Engine::new(model, tokens)
         });
         if let Some(error) = interrupted {
