@@ -102,13 +102,19 @@ def _tokenizer() -> Tokenizer:
     return Tokenizer()
 
 
-def encode(text: str | bytes, *, bos: bool = False, eos: bool = False) -> list[int]:
+def encode(
+    text: str | bytes,
+    *,
+    bos: bool = False,
+    eos: bool = False,
+    special: Literal["text", "parse", "forbid"] = "text",
+) -> list[int]:
     """Return the token ids of a text: `Tokenizer.encode`.
 
     >>> encode("Hello, how are you?")
     [22177, 1044, 2606, 1584, 1636, 1063]
     """
-    return _tokenizer().encode(text, bos=bos, eos=eos)
+    return _tokenizer().encode(text, bos=bos, eos=eos, special=special)
 
 
 def count(text: str | bytes) -> int:

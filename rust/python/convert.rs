@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PySequence, PyString};
 
 use crate::error::Error;
-use crate::tokenizer::{SpecialPolicy, TokenId, TokenizerError, Utf8Policy};
+use crate::tokenizer::{ControlStrings, SpecialPolicy, TokenId, TokenizerError, Utf8Policy};
 
 /// A text: `str`, or `bytes` that are UTF-8.
 pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
@@ -132,5 +132,15 @@ pub(super) fn utf8_policy(name: &str) -> PyResult<Utf8Policy> {
         "replace" => Ok(Utf8Policy::Replace),
         "strict" => Ok(Utf8Policy::Strict),
         _ => Err(Error::Argument(format!("errors must be replace or strict, found {name:?}")).into()),
+    }
+}
+
+/// The option `special` of the encoding methods.
+pub(super) fn control_strings(name: &str) -> PyResult<ControlStrings> {
+    match name {
+        "text" => Ok(ControlStrings::Text),
+        "parse" => Ok(ControlStrings::Parse),
+        "forbid" => Ok(ControlStrings::Forbid),
+        _ => Err(Error::Argument(format!("special must be text, parse or forbid, found {name:?}")).into()),
     }
 }

@@ -45,15 +45,21 @@ impl PyTokenizer {
 
     /// Return the token ids of a text, on request between `<s>` (bos) and `</s>` (eos).
     ///
+    /// `special`: control strings such as `[INST]` in the text are text ("text"), the special tokens of these
+    /// names ("parse"), or a `TokenizerError` ("forbid").
+    ///
     /// >>> nemo_fast.Tokenizer().encode("Hi", bos=True, eos=True)
     /// [1, 37133, 2]
-    #[pyo3(signature = (text, *, bos=false, eos=false))]
-    fn encode(&self, text: &Bound<'_, PyAny>, bos: bool, eos: bool) -> PyResult<Vec<TokenId>> {
+    /// >>> nemo_fast.Tokenizer().encode("<s>Hi", special="parse")
+    /// [1, 37133]
+    #[pyo3(signature = (text, *, bos=false, eos=false, special="text"))]
+    fn encode(&self, text: &Bound<'_, PyAny>, bos: bool, eos: bool, special: &str) -> PyResult<Vec<TokenId>> {
         let content = convert::text(text)?;
+        let meaning = convert::control_strings(special)?;
         without_gil(text.py(), || {
             let mut ids = Vec::new();
             ids.extend(bos.then_some(BOS));
-            self.inner.encode_into(&content, &mut ids);
+            self.inner.encode_with(&content, meaning, &mut ids)?;
             ids.extend(eos.then_some(EOS));
             Ok::<_, Error>(ids)
         })

@@ -5,11 +5,12 @@
 //! that are not ours.
 //!
 //! The code is the plainest that is exact on every input and linear in its length. Control strings such as
-//! `[INST]` in a text are text like any other; special tokens come from the code that builds a prompt, never
-//! from parsing.
+//! `[INST]` in a text are text like any other; special tokens come from the code that builds a prompt. Only a
+//! caller who asks for it gets them from a text (`control_strings`).
 
 mod bpe;
 mod char_class;
+mod control_strings;
 mod pretokenizer;
 pub mod special_tokens;
 mod stream_decoder;
@@ -20,6 +21,7 @@ mod vocabulary;
 use std::sync::Arc;
 
 use bpe::Merger;
+pub use control_strings::ControlStrings;
 use pretokenizer::Pretokens;
 pub use stream_decoder::StreamDecoder;
 pub use token_table::{SpecialPolicy, TokenTable, Utf8Policy};
@@ -59,6 +61,14 @@ pub enum TokenizerError {
         /// Index of the first id of the run: runs between special tokens are decoded one by one.
         run_start: usize,
         /// Bytes of the run that are UTF-8.
+        offset: usize,
+    },
+    /// A special token's name in a text, where none is allowed.
+    #[error("the text has the control string {name} at byte {offset}")]
+    ControlString {
+        /// The name.
+        name: String,
+        /// Where it starts.
         offset: usize,
     },
     /// A text whose bytes are not UTF-8.

@@ -45,3 +45,14 @@ pub fn special_token_names() -> impl Iterator<Item = String> {
     let reserved = NAMES.len() as u32..SPECIAL_TOKEN_COUNT;
     NAMES.iter().map(ToString::to_string).chain(reserved.map(|id| format!("<SPECIAL_{id}>")))
 }
+
+/// The id of the special token of that name.
+pub(super) fn special_token_id(name: &str) -> Option<TokenId> {
+    if let Some(id) = NAMES.iter().position(|&known| known == name) {
+        return Some(id as TokenId);
+    }
+    let number = name.strip_prefix("<SPECIAL_")?.strip_suffix('>')?;
+    let id = number.parse().ok().filter(|id| (NAMES.len() as u32..SPECIAL_TOKEN_COUNT).contains(id))?;
+    // One spelling each: not `<SPECIAL_020>`, not `<SPECIAL_+20>`.
+    (id.to_string() == number).then_some(id)
+}

@@ -250,6 +250,20 @@ def test_public_names_exist():
     assert repr(Tokenizer()) == "Tokenizer(vocab_size=131072)"
 
 
+def test_control_strings_mean_what_the_caller_says(tokenizer):
+    text = "a [INST]<s>é</s>"
+    assert tokenizer.encode(text) == tokenizer.encode(text, special="text")
+    assert tokenizer.decode(tokenizer.encode(text), special="raise") == text
+    parsed = [*tokenizer.encode("a "), 3, 1, *tokenizer.encode("é"), 2]
+    assert tokenizer.encode(text, special="parse") == parsed
+    assert tokenizer.encode(text, bos=True, eos=True, special="parse") == [1, *parsed, 2]
+    with pytest.raises(TokenizerError, match=r"the text has the control string \[INST\] at byte 2"):
+        tokenizer.encode(text, special="forbid")
+    assert tokenizer.encode("a [INST", special="forbid") == tokenizer.encode("a [INST")
+    with pytest.raises(ValueError, match='special must be text, parse or forbid, found "skip"'):
+        tokenizer.encode(text, special="skip")
+
+
 def test_examples_of_the_docstrings():
     runner = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF)
     for owner in (nemo_fast, Tokenizer, TokenTable, StreamDecoder):
