@@ -6,8 +6,8 @@
 
 TEXT is a file of English, of which the first 4,096 tokens are read in pieces of 1,024. The model is the numpy
 twin of the tests with float32 activations, so that only the weights of the linear layers differ. A choice
-takes one to ten minutes. Before anything is measured, the rounding is compared with the table of E4M3 values,
-and the scales of "32 scales" with the engine's own.
+takes one to four minutes. Before anything is measured, the rounding is compared with the table of E4M3
+values, and the scales of "32 scales" with the engine's own.
 """
 
 from __future__ import annotations
