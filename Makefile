@@ -10,6 +10,9 @@ PYTHON ?= python3
 # Warnings of our own crate are errors in every step of the checks.
 STRICT := RUSTFLAGS="-D warnings" RUSTDOCFLAGS="-D warnings"
 
+# Quiet as long as all is well.
+BUILD = $(BIN)/maturin develop --release --locked > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -56,19 +59,22 @@ test-python: dev-install
 
 .PHONY: install  ## the release build, into the virtual environment
 install: $(VENV)/run
-	@$(BIN)/maturin develop --release --locked --quiet
+	@$(BUILD)
 
 .PHONY: dev-install
 dev-install: $(VENV)/dev
-	@$(BIN)/maturin develop --release --locked --quiet
+	@$(BUILD)
 
 .PHONY: lock  ## resolve requirements/*.in again
 lock: $(VENV)/run
 	$(BIN)/pip install --quiet uv
-	for name in run dev; do $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-	  requirements/$$name.in -o requirements/$$name.txt; done
+	rm -f requirements/*.txt
+	$(COMPILE) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt requirements/run.in -o requirements/run.txt
 	cargo update
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --custom-compile-command "make lock"
 
 .PHONY: clean  ## remove what the targets made
 clean:

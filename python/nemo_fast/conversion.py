@@ -1,4 +1,4 @@
-"""Converts a checkpoint, tensor by tensor, into a folder with E4M3 weights that any engine reads.
+"""Converts a checkpoint, tensor by tensor, into a folder with E4M3 weights.
 
 Sources: a GGUF file, or any folder that loads. Target: a compressed-tensors FP8 folder, its linear layers
 E4M3 with a scale a row, all other tensors as in the source (BF16 for GGUF).

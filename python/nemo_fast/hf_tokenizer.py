@@ -83,12 +83,24 @@ class HfTokenizer:
         """The special tokens' texts and ids."""
         return dict(self._special_tokens)
 
-    def encode(self, text: str, *, bos: bool = False, eos: bool = False) -> list[int]:
-        """Return the ids of a text; special tokens that are written in it are text.
+    def encode(
+        self,
+        text: str,
+        *,
+        bos: bool = False,
+        eos: bool = False,
+        special: Literal["text", "parse", "forbid"] = "text",
+    ) -> list[int]:
+        """Return the ids of a text; special tokens written in it mean what `Tokenizer.encode` says.
 
         Errors: `ValueError` for `bos` or `eos` where the folder names no such token.
         """
-        ids = list(self._plain.encode(text, add_special_tokens=False).ids)
+        if special not in ("text", "parse", "forbid"):
+            raise ValueError(f"special must be text, parse or forbid, found {special!r}")
+        if special == "forbid" and (found := [name for name in self._special_tokens if name in text]):
+            raise TokenizerError(f"the text has the control string {min(found, key=text.index)}")
+        tokenizer = self._parsing if special == "parse" else self._plain
+        ids = list(tokenizer.encode(text, add_special_tokens=False).ids)
         if bos:
             ids.insert(0, _required(self._bos_id, "bos"))
         if eos:

@@ -1,7 +1,7 @@
 //! The special tokens of the embedded vocabulary: token ids 0 to 999.
 //!
-//! Twenty have a meaning; the rest is reserved and called `<SPECIAL_n>`. Text never becomes one of them: they
-//! are put between texts by whoever builds a prompt.
+//! Twenty have a meaning; the rest is reserved and called `<SPECIAL_n>`. They are put between texts by whoever builds a
+//! prompt; a text becomes one of them only where a caller asks for that (`control_strings`).
 
 use super::TokenId;
 

@@ -96,6 +96,15 @@ def test_control_strings_in_a_text_are_text(byte_level, text):
     assert byte_level.encode(text, bos=True, eos=True) == [1, *ids, 2]
 
 
+def test_control_strings_mean_what_the_caller_says(byte_level):
+    assert byte_level.encode("h<|end|>", special="parse") == [*byte_level.encode("h"), 2]
+    with pytest.raises(TokenizerError, match=r"the text has the control string <\|end\|>"):
+        byte_level.encode("h<|end|><|start|>", special="forbid")
+    assert byte_level.encode("hello", special="forbid") == byte_level.encode("hello")
+    with pytest.raises(ValueError, match="special must be text, parse or forbid, found 'keep'"):
+        byte_level.encode("h", special="keep")
+
+
 @given(TEXTS)
 def test_same_ids_as_the_reference(byte_level_folder, byte_level, text):
     reference = tokenizers.Tokenizer.from_file(str(byte_level_folder / "tokenizer.json"))

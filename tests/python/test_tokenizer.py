@@ -2,7 +2,6 @@
 
 import array
 import copy
-import doctest
 import pickle
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nemo_fast
-from nemo_fast import StreamDecoder, Tokenizer, TokenizerError, TokenTable
+from nemo_fast import Tokenizer, TokenizerError, TokenTable
 
 VOCAB_SIZE = 131_072
 BYTE = 1_000  # id of the byte 0
@@ -262,15 +261,3 @@ def test_control_strings_mean_what_the_caller_says(tokenizer):
     assert tokenizer.encode("a [INST", special="forbid") == tokenizer.encode("a [INST")
     with pytest.raises(ValueError, match='special must be text, parse or forbid, found "skip"'):
         tokenizer.encode(text, special="skip")
-
-
-def test_examples_of_the_docstrings():
-    runner = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF)
-    for owner in (nemo_fast, Tokenizer, TokenTable, StreamDecoder):
-        for name, member in [(owner.__name__, owner), *vars(owner).items()]:
-            names = vars(nemo_fast) | {"nemo_fast": nemo_fast}
-            example = doctest.DocTestParser().get_doctest(member.__doc__ or "", names, name, None, 0)
-            runner.run(example)
-    results = runner.summarize()
-    assert results.failed == 0
-    assert results.attempted > 20
