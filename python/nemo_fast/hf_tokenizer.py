@@ -100,7 +100,7 @@ class HfTokenizer:
         if special == "forbid" and (found := [name for name in self._special_tokens if name in text]):
             raise TokenizerError(f"the text has the control string {min(found, key=text.index)}")
         tokenizer = self._parsing if special == "parse" else self._plain
-        ids = list(tokenizer.encode(text, add_special_tokens=False).ids)
+        ids = list(tokenizer.encode(_characters(text), add_special_tokens=False).ids)
         if bos:
             ids.insert(0, _required(self._bos_id, "bos"))
         if eos:
@@ -109,7 +109,7 @@ class HfTokenizer:
 
     def count(self, text: str) -> int:
         """Return the number of ids of a text: `len(encode(text))`."""
-        return len(self._plain.encode(text, add_special_tokens=False).ids)
+        return len(self._plain.encode(_characters(text), add_special_tokens=False).ids)
 
     def decode(
         self,
@@ -142,7 +142,7 @@ class HfTokenizer:
         Control strings in the messages are parsed. Errors: `PromptError`.
         """
         text = self.render_chat(messages, continue_final_message=continue_final_message)
-        return list(self._parsing.encode(text, add_special_tokens=False).ids)
+        return list(self._parsing.encode(_characters(text), add_special_tokens=False).ids)
 
     def count_chat(
         self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
@@ -168,6 +168,13 @@ class HfTokenizer:
     def _configured_id(self, config: Mapping[str, Any], key: str) -> int | None:
         text = token_text(config.get(key))
         return None if text is None else self._parsing.token_to_id(text)
+
+
+def _characters(text: str) -> str:
+    """Make one character of a pair of surrogates, and U+FFFD of a lone one, as `Tokenizer` does."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _required(token_id: int | None, name: str) -> int:

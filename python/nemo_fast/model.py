@@ -30,7 +30,7 @@ from nemo_fast.results import (
     FinishReason,
     Usage,
 )
-from nemo_fast.sampling import SamplingOptions, engine_arguments, whole_number
+from nemo_fast.sampling import MOST, SamplingOptions, engine_arguments, whole_number
 from nemo_fast.stream import Event, Request, Stream
 
 if TYPE_CHECKING:
@@ -80,6 +80,9 @@ class Model:
         they are. `device`: "auto" or "cpu". `context_length`: positions that a prompt with its answer can
         have; by default the config's, at most 131,072. `threads`: by default what this process may use.
         `chat_format`: "auto", "tekken" or "template". `progress`: a bar on stderr.
+
+        Embedding and head are read from the mapped files while the model is in use: replace such a file by
+        renaming another over it, never cut it short, which would end the process.
 
         Raises `CheckpointError` (what is wrong with which tensor or key), `TokenizerError`, `DeviceError`,
         `ValueError`, or an `OSError` for files that cannot be read.
@@ -209,8 +212,8 @@ class Model:
         """
         if positions is not None:
             positions = [operator.index(position) for position in positions]
-            if any(position < 0 for position in positions):
-                raise ValueError(f"positions must be from 0 up, found {min(positions)}")
+            if outside := [position for position in positions if not 0 <= position <= MOST]:
+                raise ValueError(f"positions must be from 0 up, found {outside[0]}")
         return self._engine.logits(ids, positions=positions)
 
     def _prompt_ids(self, prompt: str | Ids) -> Ids:

@@ -70,6 +70,20 @@ def write_safetensors(
             file.write(content)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata that a file was written with; {} for one that is no safetensors file."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            return {}
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            return {}
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def _header(entries: Sequence[TensorEntry], metadata: Mapping[str, str]) -> bytes:
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     offset = 0

@@ -5,8 +5,9 @@ Types are checked here; ranges are checked in the engine, once for every caller.
 
 from __future__ import annotations
 
+import operator
 import secrets
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,9 @@ class SamplingOptions(TypedDict, total=False):
     ignore_eos: bool
 
 
+# What a 64-bit machine can count.
+MOST = 2**63 - 1
+
 DEFAULTS: SamplingOptions = {
     "max_tokens": None,
     "temperature": 1.0,
@@ -70,22 +74,37 @@ def engine_arguments(sampling: SamplingOptions) -> dict[str, Any]:
     # Any seed is good: it is a key, so only its lowest 64 bits count.
     seed = whole_number("seed", values["seed"], none=secrets.randbits(64), least=None)
     values["seed"] = (seed or 0) % 2**64
-    stop = values["stop"]
-    values["stop"] = [stop] if isinstance(stop, str) else list(stop or ())
-    values["stop_token_ids"] = list(values["stop_token_ids"] or ())
+    values["stop"] = _strings("stop", values["stop"])
+    ids = values["stop_token_ids"]
+    values["stop_token_ids"] = [] if ids is None else ids
     return values
 
 
 def whole_number(name: str, value: object, *, none: int | None, least: int | None) -> int | None:
     """Return an integer parameter, `none` where it is None; `TypeError` or `ValueError` name it.
 
+    `least`: the smallest that is allowed; with one, nothing above `MOST` is. numpy's integers are integers.
+
     >>> whole_number("top_k", 40, none=0, least=-1)
     40
     """
     if value is None:
         return none
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be an integer, found {value!r}")
-    if least is not None and value < least:
-        raise ValueError(f"{name} must be at least {least}, found {value}")
-    return value
+    number = operator.index(value)
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}, found {number}")
+    if least is not None and number > MOST:
+        raise ValueError(f"{name} must be at most {MOST}, found {number}")
+    return number
+
+
+def _strings(name: str, value: object) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, (list, tuple)) and all(isinstance(string, str) for string in value):
+        return list(value)
+    raise TypeError(f"{name} must be a string or a list of strings, found {value!r}")

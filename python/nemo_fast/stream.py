@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Event(NamedTuple):
 class Request:
     """A submitted request: its events, until all of its choices have ended.
 
-    It ends early, and frees its memory in the engine, when it is closed or no longer used.
+    It ends early, and frees its memory in the engine, when it is cancelled.
     """
 
     def __init__(self, engine: Engine, number: int) -> None:
@@ -51,17 +52,20 @@ class Stream(Generic[Chunk]):
     def __init__(self, request: Request, chunks: Iterator[Chunk]) -> None:
         self._request = request
         self._chunks = chunks
+        # A generator cannot be asked from two threads at once; each chunk goes to one of them.
+        self._turn = threading.Lock()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Chunk:
-        try:
-            return next(self._chunks)
-        except BaseException:
-            # The end, an error, or Ctrl-C: nothing more will be asked of the request.
-            self._request.cancel()
-            raise
+        with self._turn:
+            try:
+                return next(self._chunks)
+            except BaseException:
+                # The end, an error, or Ctrl-C: nothing more will be asked of the request.
+                self._request.cancel()
+                raise
 
     def close(self) -> None:
         """End the answer here."""

@@ -81,6 +81,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Keys and values of all layers, in pages.
     type KvCache: Send;
 
+    /// The most dimensions that a head can have; a model with more is refused before anything is uploaded.
+    fn largest_head(&self) -> usize;
     /// Uploads a linear layer.
     fn fp8_matrix(&self, rows: Fp8Rows) -> Result<Self::Fp8Matrix>;
     /// Uploads a `[rows, columns]` tensor.
@@ -171,6 +173,16 @@ pub enum DeviceError {
         head_dim: usize,
         /// That the device has room for.
         largest: usize,
+    },
+    /// The operating system gives no more threads.
+    #[error("could not start thread {started} of {wanted}: {source}")]
+    Threads {
+        /// Threads that had been started.
+        started: usize,
+        /// Threads asked for.
+        wanted: usize,
+        /// What the operating system said.
+        source: std::io::Error,
     },
     /// Not even the address space for the KV cache.
     #[error(

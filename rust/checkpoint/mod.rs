@@ -3,9 +3,11 @@
 //! [`Checkpoint::open`] recognises a folder by what is in it; [`Checkpoint`] then hands out the parts of the
 //! model, one layer at a time, so that loading never holds a second copy of the weights. It knows no device.
 
+mod folder;
 mod model_config;
 mod safetensors_file;
 mod tensor_names;
+mod unsupported_keys;
 mod weights;
 
 use std::path::PathBuf;
@@ -47,6 +49,28 @@ pub enum CheckpointError {
     MissingTensor {
         /// The name looked for, as the layout spells it.
         name: String,
+    },
+    /// A tensor that two files have: which one counts?
+    #[error("tensor `{name}` is in more than one file")]
+    DuplicateTensor {
+        /// Its name.
+        name: String,
+    },
+    /// A file without a tensor that the index says it has.
+    #[error("{path}: tensor `{name}` is not in this file, where the index has it", path = .path.display())]
+    NotInShard {
+        /// Its name.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Fewer tensors than layers.
+    #[error("{layers} layers, but only {tensors} tensors in all")]
+    TooFewTensors {
+        /// The config's `num_hidden_layers`.
+        layers: usize,
+        /// Tensors in the files.
+        tensors: usize,
     },
     /// A tensor that the architecture does not have: to ignore it would change the result.
     #[error("tensor `{name}` is not part of a Mistral or Llama model")]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::CheckpointError;
+use super::unsupported_keys::{self, HUGGINGFACE_KEYS, MISTRAL_KEYS};
 use crate::error::{Error, Result};
 
 /// The longest context that this engine serves, whatever a config claims.
@@ -86,7 +87,7 @@ impl ModelConfig {
             num_key_value_heads: json.size("n_kv_heads", Some(num_attention_heads))?,
             head_dim: json.size("head_dim", dim.checked_div(num_attention_heads))?,
             vocab_size: json.size("vocab_size", None)?,
-            rope_theta: json.number("rope_theta", Some(10_000.0))?,
+            rope_theta: json.number("rope_theta", None)?,
             rms_norm_eps: json.number("norm_eps", None)? as f32,
             tie_word_embeddings: json.flag("tied_embeddings")?,
             max_position_embeddings: json.size("max_seq_len", Some(MAX_CONTEXT_LENGTH))?,
@@ -119,6 +120,7 @@ impl ModelConfig {
             ("num_key_value_heads", self.num_key_value_heads),
             ("head_dim", self.head_dim),
             ("vocab_size", self.vocab_size),
+            ("max_position_embeddings", self.max_position_embeddings),
         ] {
             if size == 0 || size > LARGEST {
                 return Err(json.wrong(key, &format!("{size} is not between 1 and {LARGEST}")));
@@ -145,58 +147,6 @@ impl ModelConfig {
         Ok(self)
     }
 }
-
-/// Keys of `config.json` that carry one of [`ARITHMETIC_WORDS`] and are read here, or do nothing once a model is trained.
-const HUGGINGFACE_KEYS: &[&str] = &[
-    "attention_dropout",
-    "hidden_act",
-    "model_type",
-    "num_attention_heads",
-    "quantization_config",
-    "rms_norm_eps",
-    "rope_parameters",
-    "rope_theta",
-];
-
-/// The same for `params.json`.
-const MISTRAL_KEYS: &[&str] = &["norm_eps", "rope_theta"];
-
-/// Words in the names of keys that steer the arithmetic. A key with one of them that is neither read nor unset
-/// is refused, so that next year's variant of the architecture does not pass as this one.
-const ARITHMETIC_WORDS: &[&str] = &[
-    "act",
-    "alpha",
-    "attention",
-    "attn",
-    "bias",
-    "clip",
-    "expert",
-    "factor",
-    "interleaved",
-    "lora",
-    "mamba",
-    "moe",
-    "multiplier",
-    "norm",
-    "parallel",
-    "qk",
-    "qkv",
-    "quantization",
-    "residual",
-    "rope",
-    "rotary",
-    "router",
-    "scalar",
-    "scale",
-    "scaling",
-    "sliding",
-    "softcap",
-    "softcapping",
-    "type",
-    "vision",
-    "window",
-    "yarn",
-];
 
 /// A JSON object with the path it came from, for messages.
 struct Json {
@@ -315,17 +265,10 @@ impl Json {
     }
 
     fn check_unsupported(&self, known: &[&str]) -> Result<()> {
-        for (key, value) in &self.object {
-            let known_word = |word: &str| {
-                ARITHMETIC_WORDS.contains(&word) || ARITHMETIC_WORDS.contains(&word.trim_end_matches('s'))
-            };
-            // A leading underscore marks a note that transformers writes to itself.
-            let arithmetic = !key.starts_with('_') && key.split('_').any(known_word);
-            if arithmetic && !known.contains(&key.as_str()) && !is_unset(key, value) {
-                return Err(self.unsupported(key, value));
-            }
+        match unsupported_keys::first(&self.object, known) {
+            Some((key, value)) => Err(self.unsupported(key, value)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// FP8 as compressed-tensors writes it: E4M3 weights with a scale a tensor or a channel. How activations
@@ -363,26 +306,5 @@ impl Json {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether the value says "none of it": such a key is there in many configs of the plain architecture.
-fn is_unset(key: &str, value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Bool(true) => false,
-        Value::Array(values) => values.iter().all(|kind| kind == "full_attention"),
-        Value::Object(values) => {
-            values.iter().all(|(key, value)| key.ends_with("type") && value == "default")
-        }
-        // A factor on the scores replaces 1/√head_dim, so that not even 1 leaves it as it is.
-        Value::Number(number) => {
-            let is_factor =
-                ["multiplier", "scale", "scaling", "factor"].iter().any(|word| key.contains(word))
-                    && !key.contains("att");
-            number.as_f64() == Some(if is_factor { 1.0 } else { 0.0 })
-        }
-        // Names of implementations ("sdpa") compute the same thing.
-        Value::String(name) => name.is_empty() || key.ends_with("implementation"),
     }
 }

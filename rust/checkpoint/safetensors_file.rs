@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
@@ -115,6 +115,7 @@ fn fill(row: &mut [f32], values: impl Iterator<Item = f32>) {
 /// An open file: names to tensors.
 #[derive(Debug)]
 pub struct SafetensorsFile {
+    path: PathBuf,
     map: Arc<Mmap>,
     entries: HashMap<String, (safetensors::Dtype, Vec<usize>, Range<usize>)>,
 }
@@ -140,7 +141,12 @@ impl SafetensorsFile {
             let (start, end) = info.data_offsets;
             entries.insert(name, (info.dtype, info.shape.clone(), data + start..data + end));
         }
-        Ok(SafetensorsFile { map: Arc::new(map), entries })
+        Ok(SafetensorsFile { path: path.to_owned(), map: Arc::new(map), entries })
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Bytes of the file.

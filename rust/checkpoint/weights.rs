@@ -4,12 +4,11 @@
 //! embedding, head and norms stay as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::Value;
-
+use super::folder::Folder;
 use super::{CheckpointError, Dtype, Layout, ModelConfig, SafetensorsFile, Tensor};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fp8::{Fp8Rows, e4m3, quantize_rows};
 
 /// The linear layers of a decoder layer, under Hugging Face's names.
@@ -59,11 +58,11 @@ impl Checkpoint {
     /// Opens a folder and checks that every tensor is there in the right shape, and none that the architecture
     /// does not have. Reads headers only.
     pub fn open(folder: &Path) -> Result<Checkpoint> {
-        let (layout, config, paths) = recognise(folder)?;
-        let files = paths.iter().map(|path| SafetensorsFile::open(path)).collect::<Result<Vec<_>>>()?;
-        let mut places = BTreeMap::new();
-        for (index, file) in files.iter().enumerate() {
-            places.extend(file.names().map(|name| (name.to_owned(), index)));
+        let Folder { layout, config, files, places } = Folder::open(folder)?;
+        // Before a name is made for each of them.
+        if config.num_hidden_layers > places.len() {
+            let (layers, tensors) = (config.num_hidden_layers, places.len());
+            return Err(CheckpointError::TooFewTensors { layers, tensors }.into());
         }
         let checkpoint = Checkpoint { layout, config, files, places };
         checkpoint.check()?;
@@ -78,6 +77,11 @@ impl Checkpoint {
     /// How the folder is laid out.
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// The weight files, in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(SafetensorsFile::path)
     }
 
     /// Bytes of all files.
@@ -265,49 +269,4 @@ fn check_finite(tensor: &Tensor) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What kind of folder it is, its config, and the paths of its weights.
-fn recognise(folder: &Path) -> Result<(Layout, ModelConfig, Vec<PathBuf>)> {
-    let kind = std::fs::metadata(folder).map_err(Error::io(folder))?;
-    let unknown =
-        |reason: &str| CheckpointError::UnknownLayout { path: folder.to_owned(), reason: reason.to_owned() };
-    if !kind.is_dir() {
-        return Err(unknown("expected a folder; a .gguf file is turned into one by `convert`").into());
-    }
-    let file = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
-    let (config, params) = (file("config.json"), file("params.json"));
-    let (index, single) = (file("model.safetensors.index.json"), file("model.safetensors"));
-    // The official Nemo folder has both layouts; the first whose weights are there is taken.
-    if let (Some(config), Some(weights)) = (&config, index.as_ref().or(single.as_ref())) {
-        let paths = if index.is_some() { shards(weights)? } else { vec![weights.clone()] };
-        return Ok((Layout::HuggingFace, ModelConfig::from_huggingface(config)?, paths));
-    }
-    if let (Some(params), Some(weights)) = (&params, file("consolidated.safetensors")) {
-        return Ok((Layout::Mistral, ModelConfig::from_mistral(params)?, vec![weights]));
-    }
-    let reason = match (config, params) {
-        (Some(_), _) => "config.json is there, model.safetensors and model.safetensors.index.json are not",
-        (None, Some(_)) => "params.json is there, consolidated.safetensors is not",
-        (None, None) => "neither config.json nor params.json is there",
-    };
-    Err(unknown(reason).into())
-}
-
-/// The files that `model.safetensors.index.json` names, in order.
-fn shards(index: &Path) -> Result<Vec<PathBuf>> {
-    let text = std::fs::read(index).map_err(Error::io(index))?;
-    let fault = |reason: String| CheckpointError::Config { path: index.to_owned(), reason };
-    let json: Value = serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))?;
-    let map = json["weight_map"].as_object().ok_or_else(|| fault("`weight_map` is missing".to_owned()))?;
-    let mut names = BTreeSet::new();
-    for value in map.values() {
-        let name = value.as_str().unwrap_or_default();
-        // Only plain names: an index must not make us open files outside the folder.
-        if Path::new(name).file_name().is_none_or(|plain| plain != name) {
-            return Err(fault(format!("`weight_map`: {value} is not a file name")).into());
-        }
-        names.insert(index.with_file_name(name));
-    }
-    Ok(names.into_iter().collect())
 }

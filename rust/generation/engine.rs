@@ -17,6 +17,9 @@ use crate::tokenizer::{TokenId, TokenTable, TokenizerError};
 /// Choices that run at a time.
 const MAX_RUNNING: usize = 16;
 
+/// Answers to a request at most, as in OpenAI's API.
+const MOST_CHOICES: usize = 128;
+
 /// Names a request until it has ended.
 pub type RequestId = u64;
 
@@ -42,6 +45,17 @@ pub struct Event {
     pub choice: usize,
     /// A token, or why there is none; after an error the choice has ended.
     pub result: Result<Piece, GenerationError>,
+}
+
+/// Logits that are being computed for a given text.
+pub struct TeacherForcing {
+    ids: Vec<TokenId>,
+    positions: Vec<usize>,
+    pages: Vec<u32>,
+    /// Ids whose keys and values are in the cache.
+    computed: usize,
+    /// A vector for each of `positions`, empty until its pass.
+    logits: Vec<Vec<f32>>,
 }
 
 /// A model that answers requests.
@@ -104,8 +118,8 @@ impl<B: Backend> Engine<B> {
         request.sampling.check()?;
         let Request { prompt, choices, stopping, .. } = request;
         let argument = |message: String| Err(Error::Argument(message));
-        if *choices == 0 {
-            return argument("n must be at least 1, found 0".to_owned());
+        if !(1..=MOST_CHOICES).contains(choices) {
+            return argument(format!("n must be between 1 and {MOST_CHOICES}, found {choices}"));
         }
         if stopping.max_tokens == Some(0) {
             return argument("max_tokens must be at least 1, found 0".to_owned());
@@ -200,61 +214,53 @@ impl<B: Backend> Engine<B> {
         events
     }
 
-    /// Teacher forcing: the logits that follow each of the `positions` of `ids`, in that order.
+    /// Begins teacher forcing: the logits that follow each of the `positions` of `ids`, in that order.
     ///
-    /// Uses free pages of the cache for the time of the call. `between` is called between passes and may stop it.
-    pub fn logits(
-        &mut self,
-        ids: &[TokenId],
-        positions: &[usize],
-        between: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Vec<Vec<f32>>> {
-        self.check_prompt(ids)?;
+    /// It takes free pages of the cache, which [`end_logits`](Self::end_logits) gives back.
+    pub fn start_logits(&mut self, ids: Vec<TokenId>, positions: Vec<usize>) -> Result<TeacherForcing> {
+        self.check_prompt(&ids)?;
         let context_length = self.model.context_length;
-        let too_long =
-            GenerationError::ContextLength { prompt_tokens: ids.len(), max_tokens: None, context_length };
         if ids.len() > context_length {
-            return Err(too_long.into());
+            let prompt_tokens = ids.len();
+            return Err(
+                GenerationError::ContextLength { prompt_tokens, max_tokens: None, context_length }.into()
+            );
         }
         if let Some(position) = positions.iter().find(|&&position| position >= ids.len()) {
             return Err(Error::Argument(format!("position {position} is outside the {} ids", ids.len())));
         }
-        let Some(pages) = self.pages.take(ids.len().div_ceil(PAGE)) else {
-            let (needed, free) = (ids.len().div_ceil(PAGE), self.pages.free());
-            return Err(Error::Argument(format!(
-                "{needed} pages of the KV cache are needed and {free} are free: other requests run"
-            )));
+        let needed = ids.len().div_ceil(PAGE);
+        let Some(pages) = self.pages.take(needed) else {
+            return Err(GenerationError::Busy { needed, free: self.pages.free() }.into());
         };
-        let result = self.logits_in(ids, positions, &pages, between);
-        self.pages.give(pages);
-        result
+        Ok(TeacherForcing { logits: vec![Vec::new(); positions.len()], ids, positions, pages, computed: 0 })
     }
 
-    fn logits_in(
-        &mut self,
-        ids: &[TokenId],
-        positions: &[usize],
-        pages: &[u32],
-        between: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Vec<Vec<f32>>> {
-        let mut found = vec![Vec::new(); positions.len()];
-        for first in (0..ids.len()).step_by(MAX_ROWS) {
-            between()?;
-            let mut pass = Pass::default();
-            pass.append(&ids[first..ids.len().min(first + MAX_ROWS)], first, 0);
-            run(&self.model, &pass, &[pages], &mut self.rows, &mut self.cache, &mut self.activations);
-            let here: Vec<usize> = (0..positions.len())
-                .filter(|&i| (first..first + pass.token_ids.len()).contains(&positions[i]))
-                .collect();
-            for group in here.chunks(MAX_RUNNING) {
-                let selected: Vec<u32> = group.iter().map(|&i| (positions[i] - first) as u32).collect();
-                let logits = self.model.logits(&self.rows, &selected, &mut self.activations);
-                for (&i, logits) in group.iter().zip(logits) {
-                    found[i] = logits;
-                }
+    /// One pass of teacher forcing; true when it was the last.
+    pub fn step_logits(&mut self, forcing: &mut TeacherForcing) -> bool {
+        let TeacherForcing { ids, positions, pages, computed, logits } = forcing;
+        let first = *computed;
+        let last = ids.len().min(first + MAX_ROWS);
+        let mut pass = Pass::default();
+        pass.append(&ids[first..last], first, 0);
+        run(&self.model, &pass, &[pages], &mut self.rows, &mut self.cache, &mut self.activations);
+        let here: Vec<usize> =
+            (0..positions.len()).filter(|&i| (first..last).contains(&positions[i])).collect();
+        for group in here.chunks(MAX_RUNNING) {
+            let selected: Vec<u32> = group.iter().map(|&i| (positions[i] - first) as u32).collect();
+            let found = self.model.logits(&self.rows, &selected, &mut self.activations);
+            for (&i, found) in group.iter().zip(found) {
+                logits[i] = found;
             }
         }
-        Ok(found)
+        *computed = last;
+        last == ids.len()
+    }
+
+    /// Gives the pages back; the logits found so far.
+    pub fn end_logits(&mut self, forcing: TeacherForcing) -> Vec<Vec<f32>> {
+        self.pages.give(forcing.pages);
+        forcing.logits
     }
 
     /// Starts what waits, in order, as far as pages and slots go.

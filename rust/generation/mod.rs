@@ -7,7 +7,7 @@ mod sampler;
 mod sequence;
 mod stop;
 
-pub use engine::{Engine, Event, Request, RequestId};
+pub use engine::{Engine, Event, Request, RequestId, TeacherForcing};
 pub use sampler::Sampling;
 pub use sequence::{FinishReason, Piece, Stopping};
 
@@ -30,6 +30,14 @@ pub enum GenerationError {
     /// A step panicked, which is a fault of this crate.
     #[error("the engine failed in an earlier call: load the model again")]
     Failed,
+    /// No memory is free at the moment.
+    #[error("{needed} pages of the KV cache are needed and {free} are free: other requests run")]
+    Busy {
+        /// Pages asked for.
+        needed: usize,
+        /// Pages not in use.
+        free: usize,
+    },
     /// The forward pass overflowed.
     #[error("the logits at position {position} are not finite numbers")]
     NotFinite {

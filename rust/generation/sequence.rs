@@ -114,7 +114,7 @@ impl Sequence {
             _ => String::new(),
         };
         let (mut text, stopped) = self.stop_strings.push(&decoded);
-        let finish_reason = if ended || stopped {
+        let mut finish_reason = if ended || stopped {
             Some(FinishReason::Stop)
         } else {
             (self.tokens.len() == self.longest).then_some(FinishReason::Length)
@@ -123,7 +123,9 @@ impl Sequence {
             let rest = self.decoder.as_mut().map_or_else(String::new, StreamDecoder::finish);
             let (released, stopped) = self.stop_strings.push(&rest);
             text.push_str(&released);
-            if !stopped {
+            if stopped {
+                finish_reason = Some(FinishReason::Stop);
+            } else {
                 text.push_str(&self.stop_strings.finish());
             }
         }

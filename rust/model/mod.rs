@@ -10,7 +10,7 @@ mod rope;
 pub use kv_cache::PagePool;
 pub use rope::RopeTable;
 
-use crate::backend::{Backend, KvShape, PAGE, Rows};
+use crate::backend::{Backend, DeviceError, KvShape, PAGE, Rows};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::error::Result;
 
@@ -69,6 +69,10 @@ impl<B: Backend> Model<B> {
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Model<B>> {
         let config = checkpoint.config().clone();
+        if config.head_dim > backend.largest_head() {
+            let (head_dim, largest) = (config.head_dim, backend.largest_head());
+            return Err(DeviceError::HeadTooLarge { head_dim, largest }.into());
+        }
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for index in 0..config.num_hidden_layers {
             progress(index, config.num_hidden_layers)?;

@@ -1,6 +1,6 @@
 //! A checkpoint's weights as numpy arrays, for `convert`, and the quantization of a matrix.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -35,6 +35,21 @@ impl Checkpoint {
     #[getter]
     fn config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         config_dict(py, self.inner.config())
+    }
+
+    /// How the folder is laid out: "huggingface" or "mistral".
+    #[getter]
+    fn layout(&self) -> &'static str {
+        match self.inner.layout() {
+            checkpoint::Layout::HuggingFace => "huggingface",
+            checkpoint::Layout::Mistral => "mistral",
+        }
+    }
+
+    /// The weight files that were opened, in order.
+    #[getter]
+    fn files(&self) -> Vec<PathBuf> {
+        self.inner.files().map(Path::to_owned).collect()
     }
 
     /// Bytes of the files.

@@ -78,6 +78,11 @@ fn buffer_ids(py: Python<'_>, buffer: &PyUntypedBuffer) -> PyResult<Vec<TokenId>
         let message = format!("token ids must have one dimension, found {}", buffer.dimensions());
         return Err(PyTypeError::new_err(message));
     }
+    if matches!(buffer.format().to_bytes().first(), Some(b'>' | b'!')) && cfg!(target_endian = "little") {
+        return Err(PyTypeError::new_err(
+            "token ids must be in the byte order of this machine, found big-endian",
+        ));
+    }
     match ElementType::from_format(buffer.format()) {
         ElementType::SignedInteger { bytes: 1 } => typed_ids::<i8>(py, buffer),
         ElementType::SignedInteger { bytes: 2 } => typed_ids::<i16>(py, buffer),

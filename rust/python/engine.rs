@@ -96,7 +96,7 @@ impl Engine {
                     "context_length must be between 1 and {longest}, found {context_length}"
                 )));
             }
-            let backend = CpuBackend::new(threads);
+            let backend = CpuBackend::new(threads)?;
             let mut report = |done: usize, total: usize| {
                 Python::attach(|py| {
                     py.check_signals()?;
@@ -223,25 +223,16 @@ impl Engine {
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let ids = convert::token_ids(ids)?;
         let positions = positions.unwrap_or_else(|| (0..ids.len()).collect());
-        let mut interrupted = None;
-        let result = self.with(py, |open| {
-            let mut between = || {
-                Python::attach(|py| {
-                    py.check_signals()?;
-                    Ok(())
-                })
-                .map_err(|error| {
-                    interrupted = Some(error);
-                    Error::Interrupted
-                })
-            };
-            let rows = open.engine.logits(&ids, &positions, &mut between)?;
-            Ok(rows.concat())
-        });
-        if let Some(error) = interrupted {
-            return Err(error);
+        let shape = [positions.len(), self.config.vocab_size];
+        let mut forcing = self.with(py, |open| open.engine.start_logits(ids, positions))?;
+        let mut interrupted = Ok(());
+        while interrupted.is_ok() && !self.with(py, |open| Ok(open.engine.step_logits(&mut forcing)))? {
+            // Outside the lock: a signal handler may use this model.
+            interrupted = py.check_signals();
         }
-        PyArray1::from_vec(py, result?).reshape([positions.len(), self.config.vocab_size])
+        let logits = self.with(py, |open| Ok(open.engine.end_logits(forcing).concat()))?;
+        interrupted?;
+        PyArray1::from_vec(py, logits).reshape(shape)
     }
 
     /// Numbers of the moment: waiting and running choices, pages of the KV cache.

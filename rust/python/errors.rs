@@ -54,6 +54,7 @@ fn generation_exception(message: String, error: &generation::GenerationError) ->
             labelled.err().unwrap_or(exception)
         }
         generation::GenerationError::Closed
+        | generation::GenerationError::Busy { .. }
         | generation::GenerationError::Failed
         | generation::GenerationError::NotFinite { .. } => GenerationError::new_err(message),
     }

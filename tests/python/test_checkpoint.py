@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from model_files import GOLDEN, TINY, TINY_FP8, read_safetensors, write_random_model
 from numpy_twin import E4M3
 
-from nemo_fast import CheckpointError, GenerationError, Model
+from nemo_fast import CheckpointError, DeviceError, GenerationError, Model
 from nemo_fast._native import Checkpoint, quantize_rows
 from nemo_fast.safetensors_writer import TensorEntry, write_safetensors
 
@@ -165,6 +165,8 @@ def test_scales_of_another_shape(fp8_folder):
         ({"query_pre_attn_scalar": 256}, "query_pre_attn_scalar"),
         ({"use_qk_norm": True}, "use_qk_norm"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
+        ({"hidden_activation": "gelu"}, "hidden_activation"),
+        ({"final_logit_soft_cap": 30.0}, "final_logit_soft_cap"),
         ({"quantization_config": {"quant_method": "gptq"}}, "gptq"),
         (
             {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}},
@@ -196,6 +198,7 @@ def test_a_config_that_would_change_the_arithmetic_is_refused_by_name(model_fold
             "residual_multiplier": 1.0,
             "transformers.js_config": {"a": 1},
         },
+        {"output_attentions": True, "rope_scaling": {"rope_type": "default", "factor": 1.0}},
         {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu"},
     ],
 )
@@ -214,6 +217,7 @@ def test_a_config_that_says_nothing_new_is_accepted(model_folder, changes):
         ({"num_hidden_layers": 2**60}, "`num_hidden_layers`: 1152921504606846976 is not between"),
         ({"num_key_value_heads": 3}, "`num_key_value_heads`: 3 does not divide the 2 query heads"),
         ({"head_dim": 15}, "`head_dim`: 15 is odd"),
+        ({"max_position_embeddings": 0}, "`max_position_embeddings`: 0 is not between 1 and"),
         ({"rope_theta": -1}, "`rope_theta`: -1 is not a positive number"),
         ({"rms_norm_eps": "small"}, "`rms_norm_eps`: expected a number"),
         ({"tie_word_embeddings": 1}, "`tie_word_embeddings`: expected true or false, found 1"),
@@ -286,6 +290,56 @@ def test_a_broken_index_of_shards(model_folder, index, message):
     (model_folder / "model.safetensors.index.json").write_text(index)
     with pytest.raises(CheckpointError, match=message):
         Model.load(model_folder)
+
+
+def test_an_index_that_does_not_fit_its_files(tmp_path):
+    folder = shutil.copytree(TINY, tmp_path / "shards")
+    index = folder / "model.safetensors.index.json"
+    first, second = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+    text = index.read_text()
+    index.write_text(text.replace(first, "x").replace(second, first).replace('"x"', f'"{second}"'))
+    with pytest.raises(CheckpointError, match="is not in this file, where the index has it"):
+        Model.load(folder)
+    index.write_text(text)
+    shutil.copyfile(folder / first, folder / second)
+    with pytest.raises(CheckpointError, match=r"tensor `.*` is in more than one file"):
+        Model.load(folder)
+
+
+def test_more_layers_than_there_are_tensors(model_folder):
+    edit_config(model_folder, num_hidden_layers=2**24)
+    with pytest.raises(CheckpointError, match="16777216 layers, but only 21 tensors in all"):
+        Model.load(model_folder)
+
+
+def test_a_head_that_is_too_large(tmp_path):
+    folder = write_random_model(tmp_path / "model", head_dim=1024, hidden_size=2, intermediate_size=2)
+    with pytest.raises(DeviceError, match="head_dim 1024 is not supported: the largest is 512"):
+        Model.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_sliding_window": [4, 4, 4]}, "`_sliding_window`"),
+        ({"rope_theta": None}, "`rope_theta`: is missing"),
+        ({"use_biases": True}, "`use_biases`"),
+        ({"quantization": {"qformat_weight": "fp8_e4m3"}}, "`quantization`"),
+        ({"moe": {"num_experts": 8}}, "`moe`"),
+        ({"model_type": "mamba"}, "`model_type`"),
+        ({"model_type": "transformer"}, None),
+        ({"sliding_window": None, "max_seq_len": 256}, None),
+    ],
+)
+def test_what_params_json_may_say(tmp_path, changes, message):
+    folder = shutil.copytree(GOLDEN / "tiny-nemo-consolidated", tmp_path / "native")
+    params = json.loads((folder / "params.json").read_text()) | changes
+    (folder / "params.json").write_text(json.dumps(params))
+    if message is None:
+        assert Checkpoint(folder).layout == "mistral"
+        return
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint(folder)
 
 
 def test_a_missing_shard(tmp_path):

@@ -105,6 +105,13 @@ def test_control_strings_mean_what_the_caller_says(byte_level):
         byte_level.encode("h", special="keep")
 
 
+def test_surrogates_are_characters_or_replaced(byte_level):
+    assert byte_level.encode("h\ud83d\ude00\ud800") == byte_level.encode("h😀\ufffd")
+    assert byte_level.count("\ud800") == byte_level.count("\ufffd")
+    messages = [{"role": "user", "content": "\ud800"}]
+    assert byte_level.encode_chat(messages) == byte_level.encode_chat([{"role": "user", "content": "\ufffd"}])
+
+
 @given(TEXTS)
 def test_same_ids_as_the_reference(byte_level_folder, byte_level, text):
     reference = tokenizers.Tokenizer.from_file(str(byte_level_folder / "tokenizer.json"))

@@ -269,6 +269,69 @@ def test_more_choices_than_fit_at_once_wait_their_turn(tiny):
     assert [len(choice.token_ids) for choice in answers.choices] == [6] * 20
 
 
+def test_numbers_of_numpy_are_numbers(tiny):
+    options = {"temperature": 0, "ignore_eos": True}
+    free = tiny.generate(PROMPT, max_tokens=np.int64(5), seed=np.int64(1), **options).token_ids
+    stopped = tiny.generate(PROMPT, max_tokens=5, stop_token_ids=np.array([free[1]]), **options)
+    assert stopped.token_ids == free[:2]
+    zero = np.array([0])
+    assert tiny.generate(PROMPT, max_tokens=5, stop_token_ids=zero, **options).token_ids == free
+
+
+def test_threads_share_a_stream(tiny):
+    """Each chunk goes to one of them, and all of them see the end."""
+    stream = tiny.stream(PROMPT, max_tokens=60, ignore_eos=True)
+    chunks, threads = [], []
+    for _ in range(3):
+        threads.append(threading.Thread(target=lambda: chunks.extend(stream)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert sum(len(choice.token_ids) for chunk in chunks for choice in chunk.choices) == 60
+
+
+def test_logits_beside_an_answer_that_fills_the_context(tiny):
+    with tiny.stream(PROMPT, ignore_eos=True) as stream:
+        next(stream)
+        with pytest.raises(GenerationError, match="1 pages of the KV cache are needed and 0 are free"):
+            tiny.logits(PROMPT)
+    assert tiny.logits(PROMPT).shape == (5, 1000)
+
+
+def test_a_signal_handler_may_use_the_model(tiny):
+    """Signals are handled between passes, while nothing is locked."""
+    seen = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(tiny.stats()["kv_pages_total"]))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        for _ in range(20):
+            tiny.logits([1] * 256, positions=[0])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert set(seen) == {4}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_goes_on_alone():
+    """The pool's threads stay with the parent; the child computes the same without them."""
+    code = f"""
+import os, nemo_fast
+model = nemo_fast.Model.load({str(TINY_FP8)!r}, threads=2, context_length=64)
+ids = model.generate([1, 5], max_tokens=8, temperature=0).token_ids
+child = os.fork()
+same = model.generate([1, 5], max_tokens=8, temperature=0).token_ids == ids
+if child == 0:
+    model.close()
+    os._exit(0 if same else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), same)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert found.stdout == "0 True\n"
+
+
 def test_control_c_ends_a_generation(tmp_path):
     folder = write_random_model(
         tmp_path / "model", hidden_size=512, intermediate_size=2048, num_hidden_layers=8

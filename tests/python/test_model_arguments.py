@@ -42,6 +42,10 @@ def test_logits_of_more_ids_than_the_context(tiny):
         ({"max_tokens": 0}, ValueError, "max_tokens must be at least 1, found 0"),
         ({"max_tokens": True}, TypeError, "max_tokens must be an integer, found True"),
         ({"n": 0}, ValueError, "n must be at least 1, found 0"),
+        ({"n": 129}, ValueError, "n must be between 1 and 128, found 129"),
+        ({"max_tokens": 2**70}, ValueError, "max_tokens must be at most 9223372036854775807"),
+        ({"stop": 0}, TypeError, "stop must be a string or a list of strings, found 0"),
+        ({"stop": b"x"}, TypeError, "stop must be a string or a list of strings, found b'x'"),
         ({"seed": "x"}, TypeError, "seed must be an integer, found 'x'"),
         ({"stop": list("abcde")}, ValueError, "stop takes at most 4 strings, found 5"),
         ({"stop": [""]}, ValueError, "stop: an empty string"),
@@ -69,6 +73,7 @@ def test_bad_sampling_parameters_are_named(nemo, options, error, message):
         ([1.5], TypeError, "integer"),
         (7, TypeError, "token ids"),
         (np.array([[1, 2]]), TypeError, "one dimension"),
+        (np.array([1, 2], ">i4"), TypeError, "found big-endian"),
     ],
 )
 def test_bad_prompts_are_refused(nemo, prompt, error, message):

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 fn engine(context_length: usize) -> Engine<CpuBackend> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny-nemo-fp8-channel");
     let checkpoint = Checkpoint::open(&folder).unwrap();
-    let backend = CpuBackend::new(NonZero::new(1));
+    let backend = CpuBackend::new(NonZero::new(1)).unwrap();
     let model = Model::load(&checkpoint, backend, context_length, &mut |_, _| Ok(())).unwrap();
     Engine::new(model, None).unwrap()
 }

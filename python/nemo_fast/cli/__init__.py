@@ -72,7 +72,7 @@ def _reported_exit_code(error: Exception) -> int:
         case OSError(filename=str(filename), strerror=str(reason)):
             _report(f"{filename}: {reason}")
             return 1
-        case OSError() | ImportError() | NemoFastError():
+        case OSError() | ImportError() | NemoFastError() | UnicodeError():
             _report(str(error))
             return 1
         case ValueError():

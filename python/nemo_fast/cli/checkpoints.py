@@ -67,7 +67,8 @@ def info(model: str, context_length: int | None, as_json: bool) -> None:
     folder = model_folder(model)
     checkpoint = Checkpoint(folder)
     dense_types = {name: checkpoint.dense_dtype(name) for name in _dense_names(checkpoint.config)}
-    facts = describe(folder, dict(checkpoint.config), dense_types, context_length)
+    facts = {"path": str(folder), "format": checkpoint_format(folder, checkpoint.layout)}
+    facts |= describe(dict(checkpoint.config), dense_types, checkpoint.file_bytes, context_length)
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -77,7 +78,7 @@ def info(model: str, context_length: int | None, as_json: bool) -> None:
 
 
 def describe(
-    folder: Path, config: dict[str, Any], dense_types: Mapping[str, str], context_length: int | None
+    config: dict[str, Any], dense_types: Mapping[str, str], file_bytes: int, context_length: int | None
 ) -> dict[str, Any]:
     """Return what `info` shows. Bytes are those of the loaded model: linear layers E4M3, KV cache BF16."""
     from nemo_fast.model_layout import dense_shapes, linear_shapes
@@ -91,8 +92,6 @@ def describe(
     # Keys and values, two bytes each, of every layer and key/value head.
     token_bytes = 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
     return {
-        "path": str(folder),
-        "format": checkpoint_format(folder),
         "parameters": sum(math.prod(shape) for shape in (*linear.values(), *dense.values())),
         **{
             name: config[name]
@@ -107,7 +106,7 @@ def describe(
                 "max_position_embeddings",
             )
         },
-        "file_bytes": sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        "file_bytes": file_bytes,
         "weights_bytes": linear_bytes + dense_bytes,
         "context_length": context,
         "kv_cache_bytes_per_token": token_bytes,
@@ -115,10 +114,10 @@ def describe(
     }
 
 
-def checkpoint_format(folder: Path) -> str:
+def checkpoint_format(folder: Path, layout: str) -> str:
     """Name a folder's layout and the quantization that its config announces."""
     config_file = folder / "config.json"
-    if config_file.is_file():
+    if layout == "huggingface":
         quantization = json.loads(config_file.read_bytes()).get("quantization_config") or {}
         return f"Hugging Face, {quantization.get('quant_method', 'not quantized')}"
     quantization = json.loads((folder / "params.json").read_bytes()).get("quantization") or {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nemo_fast.cli.inputs import STDIN, read_stdin
+from nemo_fast.cli.inputs import STDIN, is_terminal, read_stdin
 from nemo_fast.cli.models import JSON, MODEL, model_folder
 from nemo_fast.cli.options import given, loading_options, sampling_options
 
@@ -73,7 +73,7 @@ def chat(
     Example: nemo-fast chat smollm2-135m "What is the capital of France?" --temperature 0
     """
     messages: Messages = [{"role": "system", "content": system}] if system is not None else []
-    talking = message is None and sys.stdin.isatty()
+    talking = message is None and sys.stdin is not None and sys.stdin.isatty()
     if talking and as_json:
         raise click.UsageError("--json answers one message: give it as an argument or on stdin")
     if not talking:
@@ -144,7 +144,7 @@ def _load(name: str, threads: int | None, context_length: int | None) -> Model:
 def _argument_or_stdin(argument: str | None, request: str) -> str:
     if argument is not None and argument != STDIN:
         return argument
-    if argument is None and sys.stdin.isatty():
+    if argument is None and is_terminal():
         raise click.UsageError(request)
     return read_stdin()
 

@@ -34,12 +34,18 @@ def read_inputs(names: tuple[str, ...]) -> Iterator[InputText]:
     file that is not UTF-8.
     """
     if not names:
-        if sys.stdin.isatty():
+        if is_terminal():
             raise click.UsageError("give files, or a text on stdin")
         names = (STDIN,)
     for name in names:
         for path in _expand(name):
-            yield InputText(path, _text(path))
+            # A name that is no UTF-8 is shown with U+FFFD: no output can hold its half characters.
+            yield InputText(click.format_filename(path), _text(path))
+
+
+def is_terminal() -> bool:
+    """Tell whether nobody can have put a text on stdin: it is a terminal, or closed."""
+    return sys.stdin is None or sys.stdin.isatty()
 
 
 def read_stdin() -> str:
@@ -60,6 +66,8 @@ def _expand(name: str) -> list[str]:
 
 
 def _text(path: str) -> str:
+    if path == STDIN and sys.stdin is None:
+        raise click.UsageError("stdin is closed")
     content = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
     try:
         return content.decode()

@@ -30,9 +30,9 @@ pub struct CpuBackend {
 
 impl CpuBackend {
     /// A device of that many threads; `None` takes what the process may use.
-    pub fn new(threads: Option<NonZero<usize>>) -> CpuBackend {
+    pub fn new(threads: Option<NonZero<usize>>) -> Result<CpuBackend> {
         let available = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        CpuBackend { pool: ThreadPool::new(threads.unwrap_or_else(available)) }
+        Ok(CpuBackend { pool: ThreadPool::new(threads.unwrap_or_else(available))? })
     }
 
     /// Threads in use.
@@ -65,6 +65,10 @@ impl Backend for CpuBackend {
     type Indices = Vec<u32>;
     type KvCache = KvCache;
 
+    fn largest_head(&self) -> usize {
+        LARGEST_HEAD
+    }
+
     fn fp8_matrix(&self, rows: Fp8Rows) -> Result<Fp8Rows> {
         Ok(rows)
     }
@@ -86,9 +90,7 @@ impl Backend for CpuBackend {
     }
 
     fn kv_cache(&self, shape: KvShape) -> Result<KvCache> {
-        if shape.head_dim > LARGEST_HEAD {
-            return Err(DeviceError::HeadTooLarge { head_dim: shape.head_dim, largest: LARGEST_HEAD }.into());
-        }
+        assert!(shape.head_dim <= LARGEST_HEAD, "checked when the model was loaded");
         let elements = shape.pages * shape.heads * PAGE * shape.head_dim;
         let layers = || {
             (0..shape.layers).map(|_| zeroed(elements)).collect::<Option<Vec<_>>>().ok_or(

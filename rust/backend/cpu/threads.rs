@@ -16,12 +16,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::backend::DeviceError;
+
 /// Threads that run the tasks of one operation at a time.
 pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     /// Held for the length of an operation: a second caller waits here.
     turn: Mutex<()>,
+    /// The process that has the workers: a fork of it has only the thread that called it.
+    process: u32,
 }
 
 struct Shared {
@@ -52,20 +56,24 @@ unsafe impl Send for Job {}
 
 impl ThreadPool {
     /// A pool of that many threads, the caller's included.
-    pub fn new(threads: NonZero<usize>) -> ThreadPool {
+    pub fn new(threads: NonZero<usize>) -> Result<ThreadPool, DeviceError> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State { job: None, operation: 0, busy: 0, panicked: false, closing: false }),
             work: Condvar::new(),
             done: Condvar::new(),
             next_task: AtomicUsize::new(0),
         });
-        let workers = (1..threads.get())
-            .map(|_| {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || shared.worker())
-            })
-            .collect();
-        ThreadPool { shared, workers, turn: Mutex::new(()) }
+        // Built first, so that dropping it ends the threads that did start.
+        let mut pool =
+            ThreadPool { shared, workers: Vec::new(), turn: Mutex::new(()), process: std::process::id() };
+        for started in 1..threads.get() {
+            let shared = Arc::clone(&pool.shared);
+            let spawned =
+                std::thread::Builder::new().name("nemo-fast".to_owned()).spawn(move || shared.worker());
+            let failed = |source| DeviceError::Threads { started, wanted: threads.get(), source };
+            pool.workers.push(spawned.map_err(failed)?);
+        }
+        Ok(pool)
     }
 
     /// Threads, the caller's included.
@@ -78,7 +86,7 @@ impl ThreadPool {
     /// # Panics
     /// If a task panics, after the others have ended.
     pub fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
-        if self.workers.is_empty() || count <= 1 {
+        if self.workers.is_empty() || count <= 1 || std::process::id() != self.process {
             return (0..count).for_each(task);
         }
         let _turn = lock(&self.turn);
@@ -176,6 +184,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
+        if std::process::id() != self.process {
+            return;
+        }
         lock(&self.shared.state).closing = true;
         self.shared.work.notify_all();
         for worker in self.workers.drain(..) {
@@ -192,7 +203,7 @@ mod tests {
     #[test]
     fn every_task_runs_once_for_every_number_of_threads() {
         for threads in 1..=4 {
-            let pool = ThreadPool::new(NonZero::new(threads).unwrap());
+            let pool = ThreadPool::new(NonZero::new(threads).unwrap()).unwrap();
             for total in [0, 1, 2, 7, 1000] {
                 let mut counts = vec![0_u32; total];
                 pool.for_each_part(&mut counts, 3, |_, part| part.iter_mut().for_each(|count| *count += 1));
@@ -203,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_a_task_reaches_the_caller_and_the_pool_lives_on() {
-        let pool = ThreadPool::new(NonZero::new(2).unwrap());
+        let pool = ThreadPool::new(NonZero::new(2).unwrap()).unwrap();
         let result = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|i| assert_ne!(i, 5))));
         assert!(result.is_err());
         let sum = AtomicUsize::new(0);
@@ -215,7 +226,7 @@ mod tests {
 
     #[test]
     fn callers_on_several_threads_take_turns() {
-        let pool = ThreadPool::new(NonZero::new(3).unwrap());
+        let pool = ThreadPool::new(NonZero::new(3).unwrap()).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
