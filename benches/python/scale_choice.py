@@ -39,15 +39,6 @@ Weights = dict[str, Array]
 
 LARGEST = np.float32(448)
 TOKENS, PIECE = 4096, 1024
-GGUF_LAYER_NAMES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 
 
 def round_e4m3(x: Array) -> Array:
@@ -122,8 +113,6 @@ def choices(weights: Weights) -> dict[str, Callable[[str], Array]]:
 
 def exact_weights(path: Path) -> tuple[GgufSource, Weights]:
     """Read all weights as float32 under Hugging Face's names; linear layers are not rounded."""
-    from gguf import GGUFReader, dequantize
-
     source = GgufSource(path)
     weights = {
         name: (np.frombuffer(source.dense(name), np.uint16).astype(np.uint32) << 16)
@@ -131,16 +120,7 @@ def exact_weights(path: Path) -> tuple[GgufSource, Weights]:
         .reshape(shape)
         for name, shape in dense_shapes(source.config).items()
     }
-    tensors = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
-    heads = {"q_proj": source.config["num_attention_heads"], "k_proj": source.config["num_key_value_heads"]}
-    for name in linear_shapes(source.config):
-        _, _, layer, part = name.removesuffix(".weight").split(".", 3)
-        tensor = tensors[f"blk.{layer}.{GGUF_LAYER_NAMES[part]}.weight"]
-        rows = dequantize(tensor.data, tensor.tensor_type)
-        if count := heads.get(part.split(".")[1]):
-            # GGUF has the rows that rotary positions turn side by side, the engine half a head apart.
-            rows = rows.reshape(count, -1, 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
-        weights[name] = np.ascontiguousarray(rows)
+    weights |= {name: source.dequantized(name) for name in linear_shapes(source.config)}
     return source, weights
 
 
