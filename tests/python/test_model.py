@@ -336,8 +336,10 @@ def test_control_c_ends_a_generation(tmp_path):
     folder = write_random_model(
         tmp_path / "model", hidden_size=512, intermediate_size=2048, num_hidden_layers=8
     )
+    # A job in the background of a shell is born with the signal ignored.
     code = f"""
-import nemo_fast
+import signal, nemo_fast
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = nemo_fast.Model.load({str(folder)!r})
 print("ready", flush=True)
 try:
