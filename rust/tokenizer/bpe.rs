@@ -11,7 +11,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::vocabulary::{Rank, Vocabulary};
+use super::plain_ranks::PlainRanks;
+use super::vocabulary::Rank;
 
 /// A run of bytes of the piece. A part stands at the index of its first byte; the other indices are not in
 /// use.
@@ -36,19 +37,19 @@ struct Pair {
 
 /// Merges pieces one after the other; it only keeps its buffers from one to the next.
 pub(super) struct Merger<'a> {
-    vocabulary: &'a Vocabulary,
+    ranks: &'a PlainRanks,
     parts: Vec<Part>,
     pairs: BinaryHeap<Reverse<Pair>>,
 }
 
 impl<'a> Merger<'a> {
-    pub(super) fn new(vocabulary: &'a Vocabulary) -> Self {
-        Merger { vocabulary, parts: Vec::new(), pairs: BinaryHeap::new() }
+    pub(super) fn new(ranks: &'a PlainRanks) -> Self {
+        Merger { ranks, parts: Vec::new(), pairs: BinaryHeap::new() }
     }
 
     /// Calls `emit` with the rank of each token of a piece, in order.
     pub(super) fn encode(&mut self, piece: &[u8], mut emit: impl FnMut(Rank)) {
-        if let Some(rank) = self.vocabulary.rank(piece) {
+        if let Some(rank) = self.ranks.rank(piece) {
             return emit(rank);
         }
         self.merge(piece);
@@ -96,7 +97,7 @@ impl<'a> Merger<'a> {
         let middle = self.parts[start].end;
         if middle < piece.len() {
             let end = self.parts[middle].end;
-            if let Some(rank) = self.vocabulary.rank(&piece[start..end]) {
+            if let Some(rank) = self.ranks.rank(&piece[start..end]) {
                 self.pairs.push(Reverse(Pair { rank, start, end }));
             }
         }
@@ -108,37 +109,39 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tokenizer::vocabulary::Vocabulary;
 
     /// Rule 2 word by word: look at all pairs, join the first of the lowest rank, start again.
-    fn merge_by_hand(vocabulary: &Vocabulary, piece: &[u8]) -> Vec<Rank> {
+    fn merge_by_hand(ranks: &PlainRanks, piece: &[u8]) -> Vec<Rank> {
         let mut parts: Vec<&[u8]> = piece.chunks(1).collect();
         let joined = |parts: &[&[u8]], i: usize| parts[i..i + 2].concat();
         loop {
             let pairs = (1..parts.len()).map(|i| i - 1);
-            let ranked = pairs.filter_map(|i| vocabulary.rank(&joined(&parts, i)).map(|rank| (rank, i)));
+            let ranked = pairs.filter_map(|i| ranks.rank(&joined(&parts, i)).map(|rank| (rank, i)));
             let Some((_, i)) = ranked.min() else { break };
             let start = parts[..i].iter().map(|part| part.len()).sum::<usize>();
             let length = parts[i].len() + parts[i + 1].len();
             parts.splice(i..i + 2, [&piece[start..start + length]]);
         }
-        parts.iter().map(|part| vocabulary.rank(part).unwrap()).collect()
+        parts.iter().map(|part| ranks.rank(part).unwrap()).collect()
     }
 
-    fn merged(vocabulary: &Vocabulary, piece: &[u8]) -> Vec<Rank> {
-        let mut ranks = Vec::new();
-        Merger::new(vocabulary).encode(piece, |rank| ranks.push(rank));
-        ranks
+    fn merged(ranks: &PlainRanks, piece: &[u8]) -> Vec<Rank> {
+        let mut merged = Vec::new();
+        Merger::new(ranks).encode(piece, |rank| merged.push(rank));
+        merged
     }
 
     proptest! {
         #[test]
         fn letters_merge_as_by_hand(piece in "[a-f]{1,60}|[ a-zA-Z=]{1,60}|\\PC{1,20}") {
             let vocabulary = Vocabulary::embedded();
-            let truth = match vocabulary.rank(piece.as_bytes()) {
+            let ranks = vocabulary.plain_ranks();
+            let truth = match ranks.rank(piece.as_bytes()) {
                 Some(rank) => vec![rank],
-                None => merge_by_hand(&vocabulary, piece.as_bytes()),
+                None => merge_by_hand(ranks, piece.as_bytes()),
             };
-            prop_assert_eq!(merged(&vocabulary, piece.as_bytes()), truth);
+            prop_assert_eq!(merged(ranks, piece.as_bytes()), truth);
         }
     }
 
@@ -146,7 +149,7 @@ mod tests {
     fn every_token_is_reached_by_merging() {
         // So a piece that is a token needs no rule of its own: it only saves the work.
         let vocabulary = Vocabulary::embedded();
-        let mut merger = Merger::new(&vocabulary);
+        let mut merger = Merger::new(vocabulary.plain_ranks());
         for id in 1_000..131_072 {
             let token = vocabulary.token_table().token_bytes(id).unwrap();
             merger.merge(token);

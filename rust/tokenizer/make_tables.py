@@ -3,7 +3,7 @@
     python rust/tokenizer/make_tables.py            write them
     python rust/tokenizer/make_tables.py --check    rebuild them and compare byte for byte
 
-`nemo_vocabulary.bin` comes from the `tekken_240718.json` inside mistral-common 1.13.1; `vocabulary.rs`
+`nemo_vocabulary.bin` comes from the `tekken_240718.json` inside mistral-common 1.13.1; `merge_list.rs`
 documents its format. `unicode_classes.rs` comes from `unicodedata2` 16.0.0: the reference's pattern is
 compiled with the classes of Unicode 16, and a newer Unicode has letters that the reference does not know.
 """

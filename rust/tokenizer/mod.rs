@@ -4,16 +4,22 @@
 //! embedded `vocabulary`. Ids go back to bytes through a [`TokenTable`], which also stands for vocabularies
 //! that are not ours.
 //!
-//! The code is the plainest that is exact on every input and linear in its length. Control strings such as
+//! That is the plain path, the plainest that is exact on every input and linear in its length: it is the
+//! specification, and what the tests compare with. `fast` is its twin, which everyone gets. Control strings such as
 //! `[INST]` in a text are text like any other; special tokens come from the code that builds a prompt. Only a
 //! caller who asks for it gets them from a text (`control_strings`).
 
 mod bpe;
 mod char_class;
 mod control_strings;
+mod embedded;
+mod fast;
+mod plain_ranks;
 mod pretokenizer;
 pub mod special_tokens;
 mod stream_decoder;
+#[allow(dead_code, reason = "some of it only the build script calls")]
+mod tables;
 mod token_table;
 mod unicode_classes;
 mod vocabulary;
@@ -22,10 +28,11 @@ use std::sync::Arc;
 
 use bpe::Merger;
 pub use control_strings::ControlStrings;
+pub use fast::{CpuChoice, CpuLevel};
 use pretokenizer::Pretokens;
 pub use stream_decoder::StreamDecoder;
 pub use token_table::{SpecialPolicy, TokenTable, Utf8Policy};
-use vocabulary::{Vocabulary, id_of};
+use vocabulary::Vocabulary;
 
 /// A token's number in the vocabulary, special tokens included.
 pub type TokenId = u32;
@@ -71,6 +78,9 @@ pub enum TokenizerError {
         /// Where it starts.
         offset: usize,
     },
+    /// A table of more than 4 GiB.
+    #[error("the bytes of all tokens are more than {}", u32::MAX)]
+    TooManyBytes,
     /// A text whose bytes are not UTF-8.
     #[error("the text is not UTF-8 at byte {offset}")]
     NotUtf8 {
@@ -106,25 +116,43 @@ impl Tokenizer {
 
     /// Appends the token ids of a text.
     pub fn encode_into(&self, text: &str, ids: &mut Vec<TokenId>) {
-        let mut merger = Merger::new(&self.vocabulary);
-        for piece in Pretokens::new(text) {
-            merger.encode(piece.as_bytes(), |rank| ids.push(id_of(rank)));
-        }
+        self.encode_at(CpuLevel::in_use(), text, ids);
     }
 
     /// Number of token ids of a text; they are not built.
     pub fn count(&self, text: &str) -> usize {
-        let mut merger = Merger::new(&self.vocabulary);
-        let mut count = 0;
-        for piece in Pretokens::new(text) {
-            merger.encode(piece.as_bytes(), |_| count += 1);
+        self.count_at(CpuLevel::in_use(), text)
+    }
+
+    /// [`Tokenizer::encode_into`] at a level: what the tests of the levels are made of.
+    pub fn encode_at(&self, level: CpuLevel, text: &str, ids: &mut Vec<TokenId>) {
+        match self.vocabulary.tables() {
+            Some(tables) => fast::encode_into(level, self.vocabulary.key, tables, text, ids),
+            None => ids.extend(self.encode_plain(text)),
         }
-        count
+    }
+
+    /// [`Tokenizer::count`] at a level.
+    pub fn count_at(&self, level: CpuLevel, text: &str) -> usize {
+        match self.vocabulary.tables() {
+            Some(tables) => fast::count(level, self.vocabulary.key, tables, text),
+            None => self.encode_plain(text).len(),
+        }
+    }
+
+    /// The token ids of a text by the plain path: the specification of [`Tokenizer::encode`].
+    pub fn encode_plain(&self, text: &str) -> Vec<TokenId> {
+        let mut merger = Merger::new(self.vocabulary.plain_ranks());
+        let mut ids = Vec::new();
+        for piece in Pretokens::new(text) {
+            merger.encode(piece.as_bytes(), |rank| ids.push(self.vocabulary.id_of(rank)));
+        }
+        ids
     }
 
     /// The id of the token that has exactly these bytes; special tokens are not found by theirs.
     pub fn token_id(&self, bytes: &[u8]) -> Option<TokenId> {
-        self.vocabulary.rank(bytes).map(id_of)
+        self.vocabulary.rank(bytes).map(|rank| self.vocabulary.id_of(rank))
     }
 
     /// The bytes of every token, and decoding.

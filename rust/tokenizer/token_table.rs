@@ -37,11 +37,11 @@ pub enum Utf8Policy {
 #[derive(Debug)]
 pub struct TokenTable {
     /// The bytes of all tokens in the order of ids; those of a special token are its name.
-    bytes: Vec<u8>,
+    bytes: Cow<'static, [u8]>,
     /// `[len + 1]` where each token starts in `bytes`, and the end.
-    starts: Vec<usize>,
-    /// `[len]`
-    special: Vec<bool>,
+    starts: Cow<'static, [u32]>,
+    /// A bit for each token.
+    special: Vec<u64>,
 }
 
 impl TokenTable {
@@ -58,48 +58,36 @@ impl TokenTable {
         {
             return Err(TokenizerError::UnknownId { id, vocab_size: token_bytes.len() });
         }
-        let mut table = TokenTable::with_capacity(token_bytes.len());
-        for (id, bytes) in (0..).zip(token_bytes) {
-            match special_names.get(&id) {
-                Some(name) => table.push(name.as_bytes(), true),
-                None => table.push(bytes.as_ref(), false),
-            }
-        }
-        Ok(table)
-    }
-
-    pub(super) fn with_capacity(tokens: usize) -> TokenTable {
-        let mut starts = Vec::with_capacity(tokens + 1);
+        let (mut bytes, mut starts) = (Vec::new(), Vec::with_capacity(token_bytes.len() + 1));
         starts.push(0);
-        TokenTable { bytes: Vec::new(), starts, special: Vec::with_capacity(tokens) }
-    }
-
-    pub(super) fn push(&mut self, bytes: &[u8], special: bool) {
-        self.bytes.extend_from_slice(bytes);
-        self.finish_token(special);
-    }
-
-    /// Adds a token that is two earlier tokens joined.
-    pub(super) fn push_merge(&mut self, left: TokenId, right: TokenId) {
-        for id in [left as usize, right as usize] {
-            self.bytes.extend_from_within(self.starts[id]..self.starts[id + 1]);
+        for (id, token) in (0..).zip(token_bytes) {
+            bytes.extend_from_slice(special_names.get(&id).map_or(token.as_ref(), String::as_bytes));
+            starts.push(u32::try_from(bytes.len()).map_err(|_| TokenizerError::TooManyBytes)?);
         }
-        self.finish_token(false);
+        Ok(TokenTable::of_parts(Cow::Owned(bytes), Cow::Owned(starts), special_names.keys().copied()))
     }
 
-    fn finish_token(&mut self, special: bool) {
-        self.starts.push(self.bytes.len());
-        self.special.push(special);
+    /// A table of the bytes of all tokens, where each starts and the last ends, and which of them are special.
+    pub(super) fn of_parts(
+        bytes: Cow<'static, [u8]>,
+        starts: Cow<'static, [u32]>,
+        special_ids: impl IntoIterator<Item = TokenId>,
+    ) -> TokenTable {
+        let mut special = vec![0; starts.len().div_ceil(64)];
+        for id in special_ids {
+            special[id as usize / 64] |= 1 << (id % 64);
+        }
+        TokenTable { bytes, starts, special }
     }
 
     /// Number of tokens; their ids are the numbers below.
     pub fn len(&self) -> usize {
-        self.special.len()
+        self.starts.len() - 1
     }
 
     /// Whether there is no token at all.
     pub fn is_empty(&self) -> bool {
-        self.special.is_empty()
+        self.len() == 0
     }
 
     /// The bytes of a token; those of a special token are its name.
@@ -111,12 +99,12 @@ impl TokenTable {
         if index >= self.len() {
             return Err(TokenizerError::UnknownId { id, vocab_size: self.len() });
         }
-        Ok(&self.bytes[self.starts[index]..self.starts[index + 1]])
+        Ok(&self.bytes[self.starts[index] as usize..self.starts[index + 1] as usize])
     }
 
     /// Whether a token is special; an id outside the table is not.
     pub fn is_special(&self, id: TokenId) -> bool {
-        self.special.get(id as usize).copied().unwrap_or(false)
+        self.special.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 != 0)
     }
 
     /// The bytes of a token as text; the name, if it is special. Empty if there is no such token.
@@ -126,7 +114,7 @@ impl TokenTable {
 
     /// The special tokens and their names, in the order of ids.
     pub fn special_tokens(&self) -> impl Iterator<Item = (TokenId, Cow<'_, str>)> {
-        (0..).zip(&self.special).filter(|&(_, &special)| special).map(|(id, _)| (id, self.name(id)))
+        (0..self.len() as TokenId).filter(|&id| self.is_special(id)).map(|id| (id, self.name(id)))
     }
 
     /// Ids to bytes.

@@ -10,3 +10,4 @@ mod golden;
 mod numbers;
 mod prompt;
 mod tokenizer;
+mod tokenizer_levels;

@@ -1,0 +1,28 @@
+//! The fast path: exact to the id, linear on every input, without a heap but for long pieces.
+//!
+//! | module | what |
+//! |---|---|
+//! | `level` | what the CPU can do, chosen once |
+//! | `class_masks`, `boundaries`, `pretoken`, `scanner` | text to pretokens, 64 bytes at a time |
+//! | `hard_cuts` | positions that no token spans |
+//! | `merge`, `backtrack` | pieces to tokens: short ones, long ones |
+//! | `cache`, `encoder`, `output` | the pipeline, and the memory of a thread |
+//!
+//! The plain twin (`pretokenizer.rs`, `bpe.rs`) is the specification; the tests compare the two on every level.
+
+mod backtrack;
+mod boundaries;
+mod cache;
+mod class_masks;
+mod encoder;
+mod hard_cuts;
+mod level;
+mod merge;
+mod output;
+mod prefetch;
+mod pretoken;
+mod run;
+mod scanner;
+
+pub use level::{CpuChoice, CpuLevel};
+pub(super) use run::{VocabularyKey, count, encode_into};

@@ -1,0 +1,101 @@
+//! How the static tables are laid out: hashes, sizes and the bits of the classes.
+//!
+//! A look-up and the builder of its table share the functions here, so that both see the same layout.
+
+/// Bits of a rank, and of a token id.
+pub(crate) const RANK_BITS: u32 = 17;
+/// The most tokens that tables are made for.
+pub(crate) const MOST_RANKS: usize = 1 << RANK_BITS;
+/// No rank.
+pub(crate) const NO_RANK: u32 = u32::MAX;
+
+/// Longest token that the piece table holds: what 16 bytes leave beside a rank and a length.
+pub(crate) const PIECE_BYTES: usize = 12;
+/// Longest token of all; which lengths there are above [`PIECE_BYTES`] is kept in the 64 bits of a word.
+pub(crate) const LONGEST: usize = PIECE_BYTES + 64;
+/// Bytes of all tokens above [`PIECE_BYTES`].
+pub(crate) const LONG_TOKENS_BYTES: usize = 1 << 18;
+
+pub(crate) const PIECE_BUCKET_BITS: u32 = 15;
+pub(crate) const PIECE_SLOT_BITS: u32 = 17;
+pub(crate) const PAIR_BUCKET_BITS: u32 = 14;
+pub(crate) const PAIR_SLOT_BITS: u32 = 18;
+pub(crate) const PAIR_FILTER_BITS: u32 = 20;
+pub(crate) const LONG_SLOT_BITS: u32 = 14;
+pub(crate) const LENGTHS_BITS: u32 = 16;
+pub(crate) const LONG_LENGTHS_BITS: u32 = 12;
+/// Bits of the context sets of hard cuts: of two bytes on either side, and of three in all.
+pub(crate) const CUT_FOUR_BITS: u32 = 20;
+pub(crate) const CUT_THREE_BITS: u32 = 19;
+/// Contexts between two characters of three bytes or more.
+pub(crate) const CUT_WIDE_BITS: u32 = 18;
+
+const MIX_LOW: u64 = 0x9E37_79B9_7F4A_7C15;
+const MIX_HIGH: u64 = 0xD6E8_FEB8_6659_FD93;
+
+/// Folded multiplication: one instruction and an xor mix all 128 bits of a key.
+#[inline(always)]
+pub(crate) fn fold(left: u64, right: u64) -> u64 {
+    let product = u128::from(left) * u128::from(right);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Hash of a piece of at most 16 bytes: its bytes as two words, zero padded, and its length.
+#[inline(always)]
+pub(crate) fn piece_hash(low: u64, high: u64, length: u64, seed: u64) -> u64 {
+    fold(low ^ MIX_LOW ^ seed, high ^ (length << 56) ^ MIX_HIGH)
+}
+
+/// Hash of a word: a pair of ranks, or the first bytes of a token.
+#[inline(always)]
+pub(crate) fn word_hash(word: u64, seed: u64) -> u64 {
+    fold(word ^ MIX_LOW ^ seed, MIX_HIGH)
+}
+
+/// Hash of a key of 32 bytes.
+#[inline(always)]
+pub(crate) fn large_hash(key: &[u64; 4]) -> u64 {
+    fold(key[0] ^ MIX_LOW, key[1] ^ MIX_HIGH) ^ fold(key[2] ^ MIX_HIGH, key[3] ^ MIX_LOW)
+}
+
+/// The key of a pair of ranks.
+#[inline(always)]
+pub(crate) fn pair_key(left: u32, right: u32) -> u64 {
+    u64::from(left) << RANK_BITS | u64::from(right)
+}
+
+/// Bucket of a hash in a perfect hash table: its lowest bits.
+#[inline(always)]
+pub(crate) fn bucket(hash: u64, bucket_bits: u32) -> usize {
+    hash as usize & ((1 << bucket_bits) - 1)
+}
+
+/// Slot of a hash whose bucket has this displacement: other bits, with the upper sixteen moved.
+#[inline(always)]
+pub(crate) fn displaced_slot(hash: u64, displacement: u16, slot_bits: u32) -> usize {
+    ((hash >> 40) as usize ^ (usize::from(displacement) << (slot_bits - 16))) & ((1 << slot_bits) - 1)
+}
+
+/// A byte of a piece's hash that neither its bucket nor its slot tells; never 0, which is an empty slot.
+#[inline(always)]
+pub(crate) fn fingerprint(hash: u64) -> u8 {
+    (hash >> 24) as u8 | 1
+}
+
+/// Slot of a long token in its open table, by its first and last eight bytes.
+#[inline(always)]
+pub(crate) fn long_slot(first: u64, last: u64, length: usize) -> usize {
+    (piece_hash(first, last, length as u64, 0) >> (64 - LONG_SLOT_BITS)) as usize
+}
+
+/// Place of the lengths of the long tokens that start with these eight bytes.
+#[inline(always)]
+pub(crate) fn long_lengths_slot(first: u64) -> usize {
+    (word_hash(first, 0) >> (64 - LONG_LENGTHS_BITS)) as usize
+}
+
+/// Index of a bit in a set of `1 << bits` bits of up to four bytes of context.
+#[inline(always)]
+pub(crate) fn context_slot(context: u32, bits: u32) -> usize {
+    (context.wrapping_mul(0x9E37_79B1) >> (32 - bits)) as usize
+}
