@@ -11,6 +11,7 @@ mod content_parts;
 mod conversation_rules;
 mod instruct_template;
 
+use crate::tokenizer::special_tokens::special_token_name;
 use crate::tokenizer::{TokenId, Tokenizer};
 pub use content_parts::unsupported_part;
 use instruct_template::{Segment, segments};
@@ -147,7 +148,7 @@ pub fn encode_chat(
     let mut ids = Vec::new();
     for segment in segments(messages, continue_final_message)? {
         match segment {
-            Segment::Special(id) => ids.push(id),
+            Segment::Special(id) => ids.push(control_token(tokenizer, id)?),
             Segment::Text(text) => tokenizer.encode_into(&text, &mut ids),
         }
     }
@@ -164,10 +165,10 @@ pub fn count_chat(
     continue_final_message: bool,
 ) -> Result<usize, PromptError> {
     let lengths = segments(messages, continue_final_message)?.into_iter().map(|segment| match segment {
-        Segment::Special(_) => 1,
-        Segment::Text(text) => tokenizer.count(&text),
+        Segment::Special(id) => control_token(tokenizer, id).map(|_| 1),
+        Segment::Text(text) => Ok(tokenizer.count(&text)),
     });
-    Ok(lengths.sum())
+    lengths.sum()
 }
 
 /// A prompt as text for reading, special tokens by their names. It cannot be encoded back: a message may
@@ -183,9 +184,19 @@ pub fn render_chat(
     let mut rendered = String::new();
     for segment in segments(messages, continue_final_message)? {
         match segment {
-            Segment::Special(id) => rendered.push_str(&tokenizer.token_table().name(id)),
+            Segment::Special(id) => {
+                let id = control_token(tokenizer, id)?;
+                rendered.push_str(&tokenizer.token_table().name(id));
+            }
             Segment::Text(text) => rendered.push_str(&text),
         }
     }
     Ok(rendered)
+}
+
+/// The tokenizer's own id of a special token of Mistral Nemo: the one of the same name.
+fn control_token(tokenizer: &Tokenizer, id: TokenId) -> Result<TokenId, PromptError> {
+    let name = special_token_name(id);
+    let missing = || PromptError::unsupported(format!("the vocabulary has no special token {name}"));
+    tokenizer.special_token_id(name).ok_or_else(missing)
 }

@@ -1,19 +1,19 @@
 //! The classes `Tokenizer`, `TokenTable` and `StreamDecoder`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyType};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::convert;
 use super::prompt::messages;
 use super::without_gil::without_gil;
 use crate::error::Error;
 use crate::prompt;
-use crate::tokenizer::special_tokens::{BOS, EOS};
-use crate::tokenizer::{StreamDecoder, TokenId, TokenTable, Tokenizer};
+use crate::tokenizer::{StreamDecoder, TokenId, TokenTable, Tokenizer, TokenizerError, TokenizerParts};
 
 /// The tokenizer of Mistral Nemo, exact to the token id.
 ///
@@ -43,6 +43,33 @@ impl PyTokenizer {
         PyTokenizer { inner: Tokenizer::embedded() }
     }
 
+    /// Return the tokenizer of a `tekken.json`.
+    ///
+    /// Special tokens, their number and the ids of `<s>` and `</s>` are the file's own; chat prompts stay those
+    /// of Mistral Nemo. A file that mistral-common would not take, or whose pattern is not Mistral Nemo's, is a
+    /// `TokenizerError`; one that cannot be read is an `OSError`. A file's tokenizer pickles with its tokens,
+    /// unless they are Mistral Nemo's.
+    ///
+    /// Example (not run: it needs a file): ``Tokenizer.from_file("tekken.json")``
+    #[staticmethod]
+    fn from_file(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        without_gil(py, || Tokenizer::from_file(path).map(|inner| PyTokenizer { inner }))
+    }
+
+    /// Make a tokenizer again that was pickled.
+    #[staticmethod]
+    fn _from_parts(
+        version: String,
+        special_names: Vec<String>,
+        special_count: u64,
+        tokens: Option<Vec<Vec<u8>>>,
+    ) -> PyResult<Self> {
+        let parts = TokenizerParts { version, special_names, special_count, tokens };
+        let inner =
+            Tokenizer::from_parts(&parts).map_err(|error| Error::from(TokenizerError::from(error)))?;
+        Ok(PyTokenizer { inner })
+    }
+
     /// Return the token ids of a text, on request between `<s>` (bos) and `</s>` (eos).
     ///
     /// `special`: control strings such as `[INST]` in the text are text ("text"), the special tokens of these
@@ -58,9 +85,9 @@ impl PyTokenizer {
         let meaning = convert::control_strings(special)?;
         without_gil(text.py(), || {
             let mut ids = Vec::new();
-            ids.extend(bos.then_some(BOS));
+            ids.extend(bos.then(|| self.inner.bos_id()));
             self.inner.encode_with(&content, meaning, &mut ids)?;
-            ids.extend(eos.then_some(EOS));
+            ids.extend(eos.then(|| self.inner.eos_id()));
             Ok::<_, Error>(ids)
         })
     }
@@ -121,6 +148,24 @@ impl PyTokenizer {
         self.inner.token_id(token)
     }
 
+    /// Return the pretokens of a text: the pieces that are encoded one by one, which joined are the text.
+    ///
+    /// >>> nemo_fast.Tokenizer().pretokens("Hello, how are you?")
+    /// ['Hello', ',', ' how', ' are', ' you', '?']
+    fn pretokens<'py>(&self, text: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let content = convert::text(text)?;
+        PyList::new(text.py(), self.inner.pretokens(&content).collect::<Vec<_>>())
+    }
+
+    /// Return the token ids of bytes as one pretoken, whatever the pattern would make of them. The bytes need
+    /// not be UTF-8.
+    ///
+    /// >>> nemo_fast.Tokenizer().encode_pretoken(b"Hello, how") == nemo_fast.encode("Hello, how")
+    /// True
+    fn encode_pretoken(&self, py: Python<'_>, pretoken: &[u8]) -> PyResult<Vec<TokenId>> {
+        without_gil(py, || Ok::<_, Error>(self.inner.encode_pretoken(pretoken)))
+    }
+
     /// Return the token ids of the prompt for a conversation, starting with `<s>`.
     ///
     /// `messages`: mappings with a role (system, developer, user, assistant) and a content (a string, or a
@@ -179,13 +224,13 @@ impl PyTokenizer {
     /// Id of `<s>`, which starts every prompt.
     #[getter]
     fn bos_id(&self) -> TokenId {
-        BOS
+        self.inner.bos_id()
     }
 
     /// Id of `</s>`, which ends every assistant message.
     #[getter]
     fn eos_id(&self) -> TokenId {
-        EOS
+        self.inner.eos_id()
     }
 
     /// The bytes of every token: what decoding needs of the tokenizer.
@@ -194,8 +239,31 @@ impl PyTokenizer {
         PyTokenTable { inner: Arc::clone(self.inner.token_table()) }
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> (Bound<'py, PyType>, ()) {
-        (py.get_type::<PyTokenizer>(), ())
+    /// Version of the Tekken file ("v3"): which special tokens there are.
+    #[getter]
+    fn tekken_version(&self) -> &'static str {
+        self.inner.tekken_version()
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, _memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        slf
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let class = py.get_type::<PyTokenizer>().into_any();
+        if self.inner.is_embedded() {
+            return Ok((class, PyTuple::empty(py)));
+        }
+        let parts = self.inner.parts();
+        let bytes = |token: Vec<u8>| PyBytes::new(py, &token);
+        let tokens = parts.tokens.map(|tokens| tokens.into_iter().map(bytes).collect::<Vec<_>>());
+        let arguments =
+            (parts.version, parts.special_names, parts.special_count, tokens).into_pyobject(py)?;
+        Ok((class.getattr("_from_parts")?, arguments))
     }
 
     fn __repr__(&self) -> String {

@@ -40,11 +40,13 @@ pub(super) struct Merger<'a> {
     ranks: &'a PlainRanks,
     parts: Vec<Part>,
     pairs: BinaryHeap<Reverse<Pair>>,
+    /// The ranks that were joined last.
+    last: [Rank; 2],
 }
 
 impl<'a> Merger<'a> {
     pub(super) fn new(ranks: &'a PlainRanks) -> Self {
-        Merger { ranks, parts: Vec::new(), pairs: BinaryHeap::new() }
+        Merger { ranks, parts: Vec::new(), pairs: BinaryHeap::new(), last: [0; 2] }
     }
 
     /// Calls `emit` with the rank of each token of a piece, in order.
@@ -58,6 +60,13 @@ impl<'a> Merger<'a> {
             emit(self.parts[start].rank);
             start = self.parts[start].end;
         }
+    }
+
+    /// The two ranks that merging joins last to make one token of a piece of two bytes or more; `None` if it does not
+    /// get there.
+    pub(super) fn last_merge(&mut self, piece: &[u8]) -> Option<[Rank; 2]> {
+        self.merge(piece);
+        (self.parts[0].end == piece.len()).then_some(self.last)
     }
 
     fn merge(&mut self, piece: &[u8]) {
@@ -79,6 +88,7 @@ impl<'a> Merger<'a> {
                 continue;
             }
             self.parts[middle].is_merged = true;
+            self.last = [self.parts[pair.start].rank, self.parts[middle].rank];
             let part = &mut self.parts[pair.start];
             (part.rank, part.end) = (pair.rank, pair.end);
             let previous = part.previous;

@@ -2,7 +2,6 @@
 //!
 //! Text is text, unless the caller says otherwise: nothing that a user writes can become a special token.
 
-use super::special_tokens::special_token_id;
 use super::{TokenId, Tokenizer, TokenizerError};
 
 /// What `<s>`, `[INST]` and the like mean in a text.
@@ -16,9 +15,6 @@ pub enum ControlStrings {
     /// An error.
     Forbid,
 }
-
-/// No name is longer: `[/AVAILABLE_TOOLS]`.
-const LONGEST_NAME: usize = 18;
 
 impl Tokenizer {
     /// Appends the token ids of a text in which control strings have the given meaning. Texts between special
@@ -34,7 +30,7 @@ impl Tokenizer {
     ) -> Result<(), TokenizerError> {
         let mut rest = text;
         while meaning != ControlStrings::Text
-            && let Some((start, name, id)) = first_control_string(rest)
+            && let Some((start, name, id)) = self.vocabulary.special_names().find(rest)
         {
             if meaning == ControlStrings::Forbid {
                 return Err(TokenizerError::ControlString { name: name.to_owned(), offset: start });
@@ -46,16 +42,6 @@ impl Tokenizer {
         self.encode_into(rest, ids);
         Ok(())
     }
-}
-
-/// Where it starts, its name, its id.
-fn first_control_string(text: &str) -> Option<(usize, &str, TokenId)> {
-    text.match_indices(['<', '[']).find_map(|(start, open)| {
-        let close = if open == "<" { b'>' } else { b']' };
-        let end = text.as_bytes()[start..].iter().take(LONGEST_NAME).position(|&byte| byte == close)?;
-        let name = &text[start..=start + end];
-        special_token_id(name).map(|id| (start, name, id))
-    })
 }
 
 #[cfg(test)]
@@ -72,7 +58,6 @@ mod tests {
     fn every_name_is_found_among_text() {
         let tokenizer = Tokenizer::embedded();
         for (id, name) in special_token_names().enumerate() {
-            assert!(name.len() <= LONGEST_NAME);
             let text = format!("<[a{name}<é");
             let expected = [tokenizer.encode("<[a"), vec![id as TokenId], tokenizer.encode("<é")].concat();
             assert_eq!(ids(&text, ControlStrings::Parse).unwrap(), expected, "{name}");
@@ -87,7 +72,8 @@ mod tests {
         for text in
             ["<SPECIAL_19>", "<SPECIAL_020>", "<SPECIAL_1000>", "<S>", "[inst]", "[INST", "< s>", "<<s>"]
         {
-            let found = first_control_string(text).map(|(start, _, _)| start);
+            let vocabulary = Tokenizer::embedded().vocabulary;
+            let found = vocabulary.special_names().find(text).map(|(start, _, _)| start);
             assert_eq!(found, (text == "<<s>").then_some(1), "{text}");
         }
         assert_eq!(ids("<s><s>", ControlStrings::Parse).unwrap(), [1, 1]);

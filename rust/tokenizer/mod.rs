@@ -9,17 +9,21 @@
 //! `[INST]` in a text are text like any other; special tokens come from the code that builds a prompt. Only a
 //! caller who asks for it gets them from a text (`control_strings`).
 
+mod base64;
 mod bpe;
 mod char_class;
 mod control_strings;
 mod embedded;
 mod fast;
+mod loading;
 mod plain_ranks;
 mod pretokenizer;
+mod special_names;
 pub mod special_tokens;
 mod stream_decoder;
 #[allow(dead_code, reason = "some of it only the build script calls")]
 mod tables;
+mod tekken_file;
 mod token_table;
 mod unicode_classes;
 mod vocabulary;
@@ -29,8 +33,10 @@ use std::sync::Arc;
 use bpe::Merger;
 pub use control_strings::ControlStrings;
 pub use fast::{CpuChoice, CpuLevel};
+pub use loading::TokenizerParts;
 use pretokenizer::Pretokens;
 pub use stream_decoder::StreamDecoder;
+pub use tekken_file::TekkenFileError;
 pub use token_table::{SpecialPolicy, TokenTable, Utf8Policy};
 use vocabulary::Vocabulary;
 
@@ -81,6 +87,9 @@ pub enum TokenizerError {
     /// A table of more than 4 GiB.
     #[error("the bytes of all tokens are more than {}", u32::MAX)]
     TooManyBytes,
+    /// A vocabulary's file.
+    #[error(transparent)]
+    TekkenFile(#[from] TekkenFileError),
     /// A text whose bytes are not UTF-8.
     #[error("the text is not UTF-8 at byte {offset}")]
     NotUtf8 {
@@ -148,6 +157,41 @@ impl Tokenizer {
             merger.encode(piece.as_bytes(), |rank| ids.push(self.vocabulary.id_of(rank)));
         }
         ids
+    }
+
+    /// The pretokens of a text, in order: the pieces that are encoded one by one. Joined they are the text.
+    pub fn pretokens<'a>(&self, text: &'a str) -> impl Iterator<Item = &'a str> {
+        Pretokens::new(text)
+    }
+
+    /// The token ids of bytes as one pretoken, whatever the pattern would make of them.
+    pub fn encode_pretoken(&self, bytes: &[u8]) -> Vec<TokenId> {
+        let mut ids = Vec::new();
+        if !bytes.is_empty() {
+            let mut merger = Merger::new(self.vocabulary.plain_ranks());
+            merger.encode(bytes, |rank| ids.push(self.vocabulary.id_of(rank)));
+        }
+        ids
+    }
+
+    /// The id of `<s>`, which starts a prompt.
+    pub fn bos_id(&self) -> TokenId {
+        self.vocabulary.bos
+    }
+
+    /// The id of `</s>`, which ends an assistant message.
+    pub fn eos_id(&self) -> TokenId {
+        self.vocabulary.eos
+    }
+
+    /// The id of the special token of that name.
+    pub fn special_token_id(&self, name: &str) -> Option<TokenId> {
+        self.vocabulary.special_names().id(name)
+    }
+
+    /// The version of the Tekken file: which special tokens there are.
+    pub fn tekken_version(&self) -> &'static str {
+        self.vocabulary.version
     }
 
     /// The id of the token that has exactly these bytes; special tokens are not found by theirs.

@@ -17,10 +17,16 @@ pub const BEGIN_INST: TokenId = 3;
 /// `[/INST]`: ends a user message.
 pub const END_INST: TokenId = 4;
 
-const NAMES: [&str; 20] = [
+/// The name of [`BOS`].
+pub(crate) const BOS_NAME: &str = "<s>";
+/// The name of [`EOS`].
+pub(crate) const EOS_NAME: &str = "</s>";
+
+/// The special tokens with a meaning, also of a file up to version v7 that lists none.
+pub(crate) const NAMES: [&str; 20] = [
     "<unk>",
-    "<s>",
-    "</s>",
+    BOS_NAME,
+    EOS_NAME,
     "[INST]",
     "[/INST]",
     "[AVAILABLE_TOOLS]",
@@ -43,16 +49,15 @@ const NAMES: [&str; 20] = [
 /// The names of all special tokens, in the order of their ids.
 pub fn special_token_names() -> impl Iterator<Item = String> {
     let reserved = NAMES.len() as u32..SPECIAL_TOKEN_COUNT;
-    NAMES.iter().map(ToString::to_string).chain(reserved.map(|id| format!("<SPECIAL_{id}>")))
+    NAMES.iter().map(ToString::to_string).chain(reserved.map(filler_name))
 }
 
-/// The id of the special token of that name.
-pub(super) fn special_token_id(name: &str) -> Option<TokenId> {
-    if let Some(id) = NAMES.iter().position(|&known| known == name) {
-        return Some(id as TokenId);
-    }
-    let number = name.strip_prefix("<SPECIAL_")?.strip_suffix('>')?;
-    let id = number.parse().ok().filter(|id| (NAMES.len() as u32..SPECIAL_TOKEN_COUNT).contains(id))?;
-    // One spelling each: not `<SPECIAL_020>`, not `<SPECIAL_+20>`.
-    (id.to_string() == number).then_some(id)
+/// The name of a special token with a meaning; empty for any other id.
+pub fn special_token_name(id: TokenId) -> &'static str {
+    NAMES.get(id as usize).copied().unwrap_or_default()
+}
+
+/// The name of a reserved token.
+pub(crate) fn filler_name(id: TokenId) -> String {
+    format!("<SPECIAL_{id}>")
 }

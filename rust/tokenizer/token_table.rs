@@ -34,7 +34,7 @@ pub enum Utf8Policy {
 }
 
 /// The bytes of every token.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct TokenTable {
     /// The bytes of all tokens in the order of ids; those of a special token are its name.
     bytes: Cow<'static, [u8]>,
@@ -100,6 +100,12 @@ impl TokenTable {
             return Err(TokenizerError::UnknownId { id, vocab_size: self.len() });
         }
         Ok(&self.bytes[self.starts[index] as usize..self.starts[index + 1] as usize])
+    }
+
+    /// The bytes of the tokens from an id on, in the order of ids.
+    pub(super) fn tokens_from(&self, first: TokenId) -> impl Iterator<Item = &[u8]> {
+        let ends = self.starts[first as usize..].windows(2);
+        ends.map(|ends| &self.bytes[ends[0] as usize..ends[1] as usize])
     }
 
     /// Whether a token is special; an id outside the table is not.

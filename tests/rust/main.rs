@@ -9,5 +9,6 @@ mod fp8;
 mod golden;
 mod numbers;
 mod prompt;
+mod tekken_file;
 mod tokenizer;
 mod tokenizer_levels;

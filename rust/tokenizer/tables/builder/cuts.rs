@@ -37,10 +37,13 @@ pub(super) fn lay_out(vocabulary: &Vocabulary<'_>, tables: &mut Tables) {
 fn wide_contexts(left: &[u8], right: &[u8]) -> Vec<u32> {
     let inner = 0x80..=0xBF_u8;
     match (left, right) {
+        (&[_], &[_]) => {
+            let rights = inner.map(|byte| [right[0], byte]);
+            rights.flat_map(|right| wide_contexts(left, &right)).collect()
+        }
         (&[_], &[_, _]) => inner.map(|byte| context(&[byte, left[0]], right)).collect(),
         (&[_, _], &[_]) => inner.map(|byte| context(left, &[right[0], byte])).collect(),
-        (&[_, _], &[_, _]) => vec![context(left, right)],
-        _ => panic!("a token of two bytes between characters of three"),
+        _ => vec![context(left, right)],
     }
 }
 
