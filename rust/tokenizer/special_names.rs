@@ -8,17 +8,23 @@ use super::token_table::TokenTable;
 pub(super) struct SpecialNames {
     /// In the order of names.
     ids: Vec<(Box<[u8]>, TokenId)>,
-    /// Whether a name starts with the byte.
-    starts: [bool; 256],
+    /// Bit `i` of a byte's entry: some name has the byte at `i`, or ends before it. Most places of a text are told
+    /// from a name by its first bytes, without a search.
+    places: [u8; 256],
 }
 
 impl SpecialNames {
-    /// The special tokens of a table.
+    /// The special tokens of a table; names are not empty.
     pub(super) fn new(token_table: &TokenTable) -> SpecialNames {
-        let mut names = SpecialNames { ids: Vec::new(), starts: [false; 256] };
+        let mut names = SpecialNames { ids: Vec::new(), places: [0; 256] };
         for (id, name) in token_table.special_tokens() {
-            names.starts[usize::from(name.as_bytes()[0])] = true;
-            names.ids.push((name.as_bytes().into(), id));
+            let name = name.as_bytes();
+            for (place, &byte) in name.iter().enumerate().take(8) {
+                names.places[usize::from(byte)] |= 1 << place;
+            }
+            let behind = u8::MAX.checked_shl(name.len() as u32).unwrap_or(0);
+            names.places.iter_mut().for_each(|places| *places |= behind);
+            names.ids.push((name.into(), id));
         }
         names.ids.sort_unstable();
         names
@@ -32,8 +38,11 @@ impl SpecialNames {
 
     /// The first name in a text, the longest of those that start there: where it starts, its bytes, its id.
     pub(super) fn find<'a>(&self, text: &'a str) -> Option<(usize, &'a str, TokenId)> {
-        let places = text.bytes().enumerate().filter(|&(_, byte)| self.starts[usize::from(byte)]);
-        places.into_iter().find_map(|(start, _)| {
+        let may_start = |start: usize| {
+            let first = text.as_bytes()[start..].iter().take(8).enumerate();
+            first.into_iter().all(|(place, &byte)| self.places[usize::from(byte)] >> place & 1 != 0)
+        };
+        (0..text.len()).filter(|&start| may_start(start)).find_map(|start| {
             let (length, id) = self.longest_at_start(&text.as_bytes()[start..])?;
             // Both ends are those of characters: a name is whole characters.
             Some((start, &text[start..start + length], id))

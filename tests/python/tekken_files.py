@@ -1,18 +1,15 @@
-"""Tekken files for the tests: after the layouts of the versions, and with small vocabularies of another making."""
+"""Tekken files for the tests: in the layouts of the versions, and with small vocabularies."""
 
 import base64
 import json
 
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 PUBLISHED = [MistralTokenizer._data_path() / name for name in ("tekken_240718.json", "tekken_240911.json")]
 
-# The twenty of version 3, and what later versions put among the reserved ones; ids as in published files.
-_V3 = (
-    "<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS] [/TOOL_RESULTS] "
-    "[TOOL_CALLS] [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE] [SUFFIX] [SYSTEM_PROMPT] "
-    "[/SYSTEM_PROMPT] [TOOL_CONTENT]"
-).split()
+# The names of version 3, and what later versions have among the reserved ones.
+_V3 = [str(token["token_str"]) for token in Tekkenizer.DEPRECATED_SPECIAL_TOKENS]
 LATER_NAMES = {
     "v7": {},
     "v11": {24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 32: "[ARGS]", 33: "[CALL_ID]", 34: "[THINK]", 35: "[/THINK]"},

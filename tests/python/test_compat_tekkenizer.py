@@ -15,7 +15,9 @@ from nemo_fast.compat import tekkenizer
 OURS = tekkenizer()
 THEIRS = Tekkenizer.from_file(PUBLISHED[0])
 
-token_ids = st.lists(st.one_of(st.integers(0, 30), st.integers(1_080, 1_255), st.integers(0, 131_071)), max_size=20)
+token_ids = st.lists(
+    st.one_of(st.integers(0, 30), st.integers(1_080, 1_255), st.integers(0, 131_071)), max_size=20
+)
 policies = st.sampled_from([*SpecialTokenPolicy, "ignore", "keep", "raise", "RAISE", None, 3])
 
 
@@ -76,7 +78,16 @@ def test_what_is_no_token():
 
 
 def test_the_vocabulary():
-    for name in ("n_words", "num_special_tokens", "special_ids", "bos_id", "eos_id", "pad_id", "unk_id", "version"):
+    for name in (
+        "n_words",
+        "num_special_tokens",
+        "special_ids",
+        "bos_id",
+        "eos_id",
+        "pad_id",
+        "unk_id",
+        "version",
+    ):
         assert getattr(OURS, name) == getattr(THEIRS, name), name
     assert OURS.vocab() == THEIRS.vocab()
     assert repr(OURS) == "Tekkenizer(n_words=131072, version='v3')"

@@ -20,7 +20,7 @@ NAMES = ["<s>", "</s>", "[INST]", "[/INST]", "<SPECIAL_20>", "<SPECIAL_200>"]
 
 @functools.cache
 def original():
-    """tiktoken's object: every token by its id, special tokens included."""
+    """Return tiktoken's object: every token by its id, special tokens included."""
     return of_tekkenizer(Tekkenizer.from_file(PUBLISHED[0]))
 
 
@@ -52,13 +52,16 @@ def assert_same(method, *arguments, **options):
 # Names of special tokens, whole and broken, among other text; lone surrogates and pairs.
 texts = st.lists(
     st.one_of(
-        st.text(max_size=8), st.sampled_from([*NAMES, "<", "[INST", "SPECIAL_20>", " \n", "  ", "\ud83d", "\ude00"])
+        st.text(max_size=8),
+        st.sampled_from([*NAMES, "<", "[INST", "SPECIAL_20>", " \n", "  ", "\ud83d", "\ude00"]),
     ),
     max_size=8,
 ).map("".join)
 plain_texts = st.text(max_size=30)
 name_sets = st.one_of(st.just("all"), st.sets(st.sampled_from([*NAMES, "no such name"])))
-token_ids = st.lists(st.one_of(st.integers(0, 30), st.integers(1_080, 1_255), st.integers(0, 131_071)), max_size=20)
+token_ids = st.lists(
+    st.one_of(st.integers(0, 30), st.integers(1_080, 1_255), st.integers(0, 131_071)), max_size=20
+)
 
 
 # Encoding
@@ -106,7 +109,11 @@ def test_what_a_disallowed_name_says():
     with pytest.raises(ValueError, match="disallowed special token '<s>'") as theirs:
         original().encode("a <s> [INST]")
     assert str(ours.value).splitlines()[0] == str(theirs.value).splitlines()[0]
-    for option in ("`allowed_special={'<s>', ...}`", "`disallowed_special=()`", "(enc.special_tokens_set - {'<s>'})"):
+    for option in (
+        "`allowed_special={'<s>', ...}`",
+        "`disallowed_special=()`",
+        "(enc.special_tokens_set - {'<s>'})",
+    ):
         assert option in str(ours.value)
         assert option in str(theirs.value)
     with pytest.raises(ValueError, match="disallowed special token 'llo'"):

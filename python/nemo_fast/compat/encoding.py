@@ -1,4 +1,4 @@
-"""The methods of tiktoken 0.14's `Encoding` on a `Tokenizer`. How texts become ids is the tokenizer's matter."""
+"""The methods of tiktoken 0.14's `Encoding` on a `Tokenizer`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _NONE: frozenset[str] = frozenset()
 class Encoding:
     """A `Tokenizer` with the methods of `tiktoken.Encoding`; made by `tiktoken_encoding`.
 
-    It is what tiktoken makes of the tokens of a Tekken file, each with its id (1000 and up for Nemo's), and of
-    the file's special tokens. It differs in this:
+    It is what tiktoken makes of the tokens of a Tekken file, each with its id (1000 and up for Nemo's), and
+    of the file's special tokens. It differs in this:
 
     - Texts may also be `bytes`. A text of any length is encoded; tiktoken gives up on a million spaces.
     - An id that is no token is a `KeyError`, also a negative one; what is no integer is a `TypeError`.
@@ -143,8 +143,8 @@ class Encoding:
     ) -> tuple[list[int], list[list[int]]]:
         """Return the ids at the start that stay when the text goes on, and what the rest may become.
 
-        Each completion covers the rest of the text, and its last token may reach beyond. Like tiktoken's, this
-        is a best effort. The order of the completions means nothing.
+        Each completion covers the rest of the text, and its last token may reach beyond. Like tiktoken's,
+        this is a best effort. The order of the completions means nothing.
 
         >>> from nemo_fast.compat import tiktoken_encoding
         >>> encoding = tiktoken_encoding()
@@ -261,11 +261,11 @@ class Encoding:
     # The vocabulary
 
     def token_byte_values(self) -> list[bytes]:
-        """Return the bytes of all tokens but the special ones, in their own order.
+        r"""Return the bytes of all tokens but the special ones, in their own order.
 
         >>> from nemo_fast.compat import tiktoken_encoding
         >>> tiktoken_encoding().token_byte_values()[:2]
-        [b'\\x00', b'\\x00\\x00']
+        [b'\x00', b'\x00\x00']
         """
         return list(self._sorted_tokens)
 
@@ -316,7 +316,9 @@ class Encoding:
         disallowed_special: Literal["all"] | Collection[str],
     ) -> list[str]:
         """Cut a text at the allowed names: a text, a name, a text and so on, the last one a text."""
-        allowed = self.special_tokens_set if allowed_special == "all" else self.special_tokens_set & allowed_special
+        allowed = (
+            self.special_tokens_set if allowed_special == "all" else self.special_tokens_set & allowed_special
+        )
         if disallowed_special == "all":
             disallowed_special = self.special_tokens_set - allowed
         _refuse(text, disallowed_special)
@@ -341,8 +343,8 @@ def _refuse(text: str, disallowed: Collection[str]) -> None:
     name = match[0]
     raise ValueError(
         f"Encountered text corresponding to disallowed special token {name!r}.\n"
-        f"It becomes the special token with `allowed_special={{{name!r}, ...}}`, and text like any other with "
-        f"`disallowed_special=(enc.special_tokens_set - {{{name!r}}})`.\n"
+        f"It becomes the special token with `allowed_special={{{name!r}, ...}}`, and text like any other "
+        f"with `disallowed_special=(enc.special_tokens_set - {{{name!r}}})`.\n"
         "With `disallowed_special=()` every special token's name is text.\n"
     )
 

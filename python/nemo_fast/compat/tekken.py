@@ -1,4 +1,4 @@
-"""The methods of mistral-common's `Tekkenizer` on a `Tokenizer`. Prompts are not its matter: see `encode_chat`."""
+"""The methods of mistral-common's `Tekkenizer` on a `Tokenizer`; prompts are made by `encode_chat`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Tekkenizer:
         """
         return self._tokenizer.encode(s, bos=bos, eos=eos)
 
-    def decode(self, tokens: Sequence[int], special_token_policy: str = "ignore") -> str:
+    def decode(self, tokens: Sequence[int], special_token_policy: str = "ignore") -> str:  # noqa: S107
         """Return the text of token ids; special tokens are left out, kept by name, or a `ValueError`.
 
         >>> from nemo_fast.compat import tekkenizer
@@ -86,12 +86,12 @@ class Tekkenizer:
         """
         return self.decode([token_id], "keep")
 
-    def id_to_byte_piece(self, token_id: int, special_token_policy: str = "ignore") -> bytes:
-        """Return the bytes of one token; for a special token none, those of its name, or a `ValueError`.
+    def id_to_byte_piece(self, token_id: int, special_token_policy: str = "ignore") -> bytes:  # noqa: S107
+        r"""Return the bytes of one token; for a special token none, those of its name, or a `ValueError`.
 
         >>> from nemo_fast.compat import tekkenizer
         >>> tekkenizer().id_to_byte_piece(1255)
-        b'\\xff'
+        b'\xff'
         """
         policy = _policy(special_token_policy)
         if policy == "raise" and self.is_special(token_id):
@@ -104,7 +104,7 @@ class Tekkenizer:
     # The vocabulary
 
     def vocab(self) -> list[str]:
-        """Return the text of every token in the order of ids, as `id_to_piece` gives it; one list, not a copy.
+        """Return the text of every token in the order of ids, as `id_to_piece` gives it. It is one list.
 
         >>> from nemo_fast.compat import tekkenizer
         >>> tekkenizer().vocab()[:3]
@@ -198,6 +198,7 @@ class Tekkenizer:
 def _policy(special_token_policy: str) -> Literal["skip", "keep", "raise"]:
     if special_token_policy not in tuple(_POLICIES):
         raise ValueError(
-            f"Invalid `special_token_policy` {special_token_policy!r}. Expected one of: 'ignore', 'keep', 'raise'."
+            f"Invalid `special_token_policy` {special_token_policy!r}. "
+            "Expected one of: 'ignore', 'keep', 'raise'."
         )
     return _POLICIES[special_token_policy]

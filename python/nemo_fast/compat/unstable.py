@@ -40,8 +40,10 @@ def unstable_length(tokenizer: Tokenizer, tokens: list[int], tail: str) -> int:
 
 
 def completions(tokenizer: Tokenizer, sorted_tokens: list[bytes], rest: bytes) -> list[list[int]]:
-    """Return the sequences of ids that the last bytes of a text may become, the last id reaching beyond them."""
-    found = {(tokenizer.encode_pretoken(token)[0],) for token in _starting_with(sorted_tokens, rest)} if rest else set()
+    """Return the sequences of ids that the last bytes of a text may become; the last id may reach beyond."""
+    found: set[tuple[int, ...]] = set()
+    if rest:
+        found.update(tuple(tokenizer.encode_pretoken(token)) for token in _starting_with(sorted_tokens, rest))
     for start in range(1, len(rest)):
         for token in _starting_with(sorted_tokens, rest[start:]):
             found.add(_covering(tokenizer, _encode(tokenizer, rest[:start] + token), len(rest)))
