@@ -95,7 +95,7 @@ def test_encode_to_numpy(text):
     assert result(OURS, "encode_to_numpy", text + "<s>") is ValueError
 
 
-@settings(max_examples=40)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(batch=st.lists(texts, max_size=5), allowed=name_sets)
 def test_batches(batch, allowed):
     assert_same("encode_ordinary_batch", batch, num_threads=2)
@@ -127,7 +127,7 @@ def test_bytes_that_are_not_utf8_are_not_taken_for_names():
 
 
 @given(text=texts.filter(lambda text: not any("\ud800" <= character < "\ue000" for character in text)))
-@settings(max_examples=60)
+@settings(max_examples=settings.default.max_examples // 4)
 def test_encode_with_unstable(text):
     assert_same_unstable(OURS, original(), text, disallowed_special=())
     assert_same_unstable(OURS, original(), text, allowed_special={"<s>", "[INST]"}, disallowed_special=())
@@ -144,7 +144,7 @@ def assert_same_unstable(ours, theirs, text, **options):
 
 
 @given(text=st.text(alphabet="ab \n\t\x1c\u2003é", max_size=6))
-@settings(max_examples=60)
+@settings(max_examples=settings.default.max_examples // 4)
 def test_encode_with_unstable_on_white_space(text):
     assert_same_unstable(OURS, original(), text)
 
@@ -174,7 +174,7 @@ def test_decode(ids, errors):
     assert_same("decode_with_offsets", ids)
 
 
-@settings(max_examples=40)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(batch=st.lists(token_ids, max_size=5))
 def test_decode_batches(batch):
     assert_same("decode_batch", batch, num_threads=2)

@@ -346,8 +346,6 @@ fn nemo_tokens_under_other_ids_get_tables_of_their_own() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     /// Tokens are two earlier ones joined, so that most vocabularies get tables; some get one that merging does not reach.
     #[test]
     fn every_level_encodes_as_the_plain_path(
