@@ -59,15 +59,17 @@ impl PyTokenizer {
     /// Make a tokenizer again that was pickled.
     #[staticmethod]
     fn _from_parts(
+        py: Python<'_>,
         version: String,
         special_names: Vec<String>,
         special_count: u64,
         tokens: Option<Vec<Vec<u8>>>,
     ) -> PyResult<Self> {
         let parts = TokenizerParts { version, special_names, special_count, tokens };
-        let inner =
-            Tokenizer::from_parts(&parts).map_err(|error| Error::from(TokenizerError::from(error)))?;
-        Ok(PyTokenizer { inner })
+        without_gil(py, || {
+            let inner = Tokenizer::from_parts(&parts).map_err(TokenizerError::from)?;
+            Ok::<_, TokenizerError>(PyTokenizer { inner })
+        })
     }
 
     /// Return the token ids of a text, on request between `<s>` (bos) and `</s>` (eos).

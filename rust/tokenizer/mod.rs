@@ -1,7 +1,7 @@
 //! Text to token ids and back: the Tekken tokenizer of Mistral Nemo. It knows no model and no device.
 //!
 //! Text is cut into pieces (`pretokenizer`), each piece is merged on its own (`bpe`) with the ranks of the
-//! embedded `vocabulary`. Ids go back to bytes through a [`TokenTable`], which also stands for vocabularies
+//! `vocabulary`, the embedded one or that of a file (`loading`). Ids go back to bytes through a [`TokenTable`], which also stands for vocabularies
 //! that are not ours.
 //!
 //! That is the plain path, the plainest that is exact on every input and linear in its length: it is the

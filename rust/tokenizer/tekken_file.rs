@@ -32,7 +32,7 @@ use crate::error::Error;
 const VERSIONS: [&str; 7] = ["v1", "v2", "v3", "v7", "v11", "v13", "v15"];
 const LAST_WITHOUT_LIST: &str = "v7";
 
-/// The largest file that is read: twelve times the largest in use.
+/// The largest file that is read: more than ten times the largest that mistral-common comes with.
 const MAX_FILE_BYTES: u64 = 1 << 28;
 /// The largest vocabulary that is read, special tokens included: sixteen times Nemo's. It bounds what a few
 /// bytes of JSON can ask for.

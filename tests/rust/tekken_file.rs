@@ -212,6 +212,13 @@ fn faults_are_found_by_their_byte() {
 }
 
 #[test]
+fn a_file_has_a_greatest_size() {
+    let error = |size| Tokenizer::from_tekken_json(&vec![b'\0'; size]).unwrap_err().to_string();
+    assert_eq!(error((1 << 28) + 1), "the tekken file is larger than 268435456 bytes");
+    assert_eq!(error(1 << 28), "the tekken file is not JSON at byte 0: expected value");
+}
+
+#[test]
 fn a_list_of_special_tokens_is_needed_from_version_11_on() {
     for (version, special_count, is_known) in
         [("v1", 20, true), ("v3", 20, true), ("v7", 30, true), ("v11", 30, false), ("v15", 30, false)]
