@@ -1,5 +1,6 @@
 //! Bytes to ranks, plainly: an open hash table over the bytes of the tokens.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::TokenId;
@@ -18,6 +19,8 @@ pub(super) struct PlainRanks {
     /// Ranks, at the slot that the hash of their bytes names or at the first free one behind: a power of two, at most half
     /// of them taken.
     slots: Vec<Rank>,
+    /// Random, so that no file can be made whose tokens all ask for one slot.
+    hasher: RandomState,
     longest: usize,
 }
 
@@ -26,7 +29,8 @@ impl PlainRanks {
     pub(super) fn new(token_table: &Arc<TokenTable>, first_id: TokenId) -> PlainRanks {
         let count = token_table.len() - first_id as usize;
         let slots = vec![EMPTY; (2 * count).next_power_of_two()];
-        let mut ranks = PlainRanks { token_table: Arc::clone(token_table), first_id, slots, longest: 0 };
+        let (token_table, hasher) = (Arc::clone(token_table), RandomState::new());
+        let mut ranks = PlainRanks { token_table, first_id, slots, hasher, longest: 0 };
         for rank in 0..count as Rank {
             let bytes = ranks.bytes_of(rank);
             let (length, slot) = (bytes.len(), ranks.slot_of(bytes));
@@ -47,7 +51,7 @@ impl PlainRanks {
 
     /// The slot of a token with these bytes, or the empty one where it would stand.
     fn slot_of(&self, bytes: &[u8]) -> usize {
-        let mut slot = hash(bytes) as usize % self.slots.len();
+        let mut slot = self.hasher.hash_one(bytes) as usize % self.slots.len();
         while self.slots[slot] != EMPTY && self.bytes_of(self.slots[slot]) != bytes {
             slot = (slot + 1) % self.slots.len();
         }
@@ -58,14 +62,6 @@ impl PlainRanks {
         // Every rank comes from the table's own tokens.
         self.token_table.token_bytes(self.first_id + rank).unwrap_or_default()
     }
-}
-
-/// FNV-1a, the plainest hash that spreads short strings well; its upper bits are the better ones.
-fn hash(bytes: &[u8]) -> u64 {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    hash ^ (hash >> 32)
 }
 
 #[cfg(test)]

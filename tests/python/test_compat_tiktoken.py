@@ -249,6 +249,16 @@ def test_public_methods_are_all_there():
     assert public - set(dir(OURS)) == set()
 
 
+def test_the_longest_of_two_names_is_found():
+    """Which one tiktoken finds is a matter of chance."""
+    ours = tiktoken_encoding(nemo_fast.Tokenizer._from_parts("v3", ["<s>", "</s>", "[X", "[X]"], 4, BYTES))
+    assert ours.encode("[X]", allowed_special="all") == [3]
+    assert ours.encode("[X]", allowed_special={"[X", "[X]"}) == [3]
+    assert ours.encode("[X]", allowed_special={"[X"}, disallowed_special=()) == [2, 4 + ord("]")]
+    with pytest.raises(ValueError, match=r"disallowed special token '\[X\]'"):
+        ours.encode("[X]")
+
+
 def test_pickling():
     OURS.encode_with_unstable("fills what is cached")
     pickled = pickle.dumps(tiktoken_encoding(name="mine"))
