@@ -1,4 +1,4 @@
-"""`count`, `encode`, `decode`: text and token ids of the embedded Mistral Nemo vocabulary.
+"""`encode`, `decode`: text and token ids of the embedded Mistral Nemo vocabulary.
 
 None of them needs numpy, a model or an optional package.
 """
@@ -15,43 +15,6 @@ from nemo_fast.cli.inputs import InputText, read_inputs
 
 _FILES = click.argument("files", nargs=-1, metavar="[FILE | GLOB | -]...")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-@click.command()
-@_FILES
-@click.option(
-    "--budget", type=click.IntRange(min=0), help="Exit with 3 if the total is over this many tokens."
-)
-@_JSON
-@click.pass_context
-def count(context: click.Context, files: tuple[str, ...], budget: int | None, as_json: bool) -> None:
-    """Count tokens: a number, or a line for each of several files and their total.
-
-    Example: nemo-fast count --budget 8000 'docs/**/*.md'
-    """
-    from nemo_fast._native import Tokenizer
-
-    tokenizer = Tokenizer()
-    counts = [(found.path, tokenizer.count(found.text)) for found in read_inputs(files)]
-    total = sum(tokens for _, tokens in counts)
-    over = budget is not None and total > budget
-    if as_json:
-        result: dict[str, object] = {
-            "files": [{"path": path, "tokens": tokens} for path, tokens in counts],
-            "total": total,
-        }
-        if budget is not None:
-            result |= {"budget": budget, "over": over}
-        click.echo(json.dumps(result, ensure_ascii=False))
-    elif len(counts) == 1:
-        click.echo(total)
-    else:
-        for path, tokens in counts:
-            click.echo(f"{tokens}\t{path}")
-        click.echo(f"{total}\ttotal")
-    if over:
-        click.echo(f"{context.command_path}: {total} tokens are over the budget of {budget}", err=True)
-        context.exit(3)
 
 
 @click.command()
