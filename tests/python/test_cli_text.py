@@ -365,3 +365,37 @@ def test_counting_a_folder_imports_little(tree):
     )
     done = run_process("-c", program, cwd=tree)
     assert done.stdout.splitlines()[-1] == b"set()"
+
+
+def test_encode_with_control_strings():
+    tokenizer = Tokenizer()
+    text = "<s>Hi"
+    for special in ("text", "parse"):
+        ids = tokenizer.encode(text, special=special)
+        assert run("encode", "--special", special, stdin=text).output.split() == list(map(str, ids))
+    result = run("encode", "--special", "forbid", stdin=text)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the text has the control string <s> at byte 0" in result.stderr
+    # An empty text has its line too, so that lines and files correspond.
+    assert run("encode", "-", stdin="").stdout == "\n"
+
+
+@given(st.text(max_size=30))
+def test_decode_takes_what_encode_prints(text):
+    line = run("encode", stdin=text.encode()).stdout
+    for written in (line, "\n".join(line.split()), json.dumps(list(map(int, line.split())))):
+        assert run("decode", stdin=written).stdout_bytes == text.encode()
+    if line.split():
+        assert run("decode", *line.split()).stdout_bytes == text.encode()
+
+
+def test_decode_arguments(tmp_path, monkeypatch):
+    assert run("decode", "[22177,", "1044]").stdout == "Hello,"
+    assert run("decode", "[22177, 1044]").stdout == "Hello,"
+    assert json.loads(run("decode", "--json", "22177").stdout) == {
+        "files": [{"path": "arguments", "text": "Hello"}]
+    }
+    write(tmp_path, {"7": "22177", "[1": "1044"})
+    monkeypatch.chdir(tmp_path)
+    assert run("decode", "./7").stdout == "Hello"
+    assert run("decode", "7", "./[1").stdout == "Hello,"

@@ -126,10 +126,9 @@ def _count(tokenizer: Tokenizer, found: Found) -> int | Skipped:
     if found.problem is not None:
         return Skipped(found.path, found.problem, failed=True)
     try:
-        content = read_bytes(found.path)
-        if found.walked and b"\0" in content[:_BINARY_PREFIX]:
+        if found.walked and _is_binary(found.path):
             return Skipped(found.path, "binary", failed=False)
-        return tokenizer.count(content)
+        return tokenizer.count(read_bytes(found.path))
     except TokenizerError as error:
         if not found.walked:
             raise failure(found.path, error) from error
@@ -138,6 +137,11 @@ def _count(tokenizer: Tokenizer, found: Found) -> int | Skipped:
         if not found.walked:
             raise
         return Skipped(found.path, error.strerror or str(error), failed=True)
+
+
+def _is_binary(path: str) -> bool:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes longer to import than to count
+        return b"\0" in file.read(_BINARY_PREFIX)
 
 
 def _total(counts: list[Counted]) -> int:

@@ -81,7 +81,7 @@ def find_files(name: str, *, hidden: bool = False, ignored: bool = False) -> lis
 
 def is_folder(name: str) -> bool:
     """Tell whether a name of the command line is a folder's."""
-    return name != STDIN and os.path.isdir(name)  # noqa: PTH112 - see the module's first lines
+    return name != STDIN and os.path.isdir(name)  # noqa: PTH112 - as everywhere here, no pathlib
 
 
 def is_terminal() -> bool:
