@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import run, run_process
@@ -399,3 +400,26 @@ def test_decode_arguments(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("decode", "./7").stdout == "Hello"
     assert run("decode", "7", "./[1").stdout == "Hello,"
+
+
+def test_the_hook_of_pre_commit(tree):
+    """pre-commit calls the entry with the arguments, the repository's or the user's, and then the files."""
+    root = Path(__file__).parents[2]
+    (hook,) = yaml.safe_load((root / ".pre-commit-hooks.yaml").read_text())
+    assert (hook["language"], hook["types"]) == ("python", ["text"])
+    documented = re.findall(r"```yaml\n(.*?)```", (root / "docs/command_line.md").read_text(), re.DOTALL)
+    by_repository, local = (yaml.safe_load(part)["repos"][0]["hooks"][0] for part in documented)
+    assert by_repository["id"] == local["id"] == hook["id"]
+    write(tree, {"CLAUDE.md": "one two three " * 1_500})
+    tokens = Tokenizer().count((tree / "CLAUDE.md").read_bytes())
+    assert 4_000 < tokens < 8_000
+    assert re.fullmatch(by_repository["files"], "CLAUDE.md")
+    for entry, arguments, code in (
+        (hook["entry"], hook["args"], 0),
+        (hook["entry"], by_repository["args"], 3),
+        (local["entry"], [], 3),
+    ):
+        command, *words = entry.split()
+        result = run(*words, *arguments, "CLAUDE.md", "z.md")
+        assert (command, result.exit_code) == ("nemo-fast", code)
+        assert ("CLAUDE.md: " in result.stderr) == (code == 3)
