@@ -70,7 +70,10 @@ fn kept(entry: &DirEntry, folder: &Path, pattern: Option<&GlobMatcher>) -> Optio
 /// The path of a folder that could not be read, relative to the folder of the walk, and the reason.
 fn unreadable(error: &ignore::Error, folder: &Path) -> (OsString, Option<String>) {
     let path = path_of(error).unwrap_or(folder);
-    let reason = error.io_error().map_or_else(|| error.to_string(), ToString::to_string);
+    // The walk wraps what the operating system said into a sentence with the path.
+    let wrapped = error.io_error().and_then(|error| error.get_ref());
+    let reason =
+        wrapped.and_then(|error| error.source()).map_or_else(|| error.to_string(), ToString::to_string);
     (path.strip_prefix(folder).unwrap_or(path).into(), Some(reason))
 }
 

@@ -12,23 +12,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import run, run_process
+from test_walk_files import walked, write
 
 from nemo_fast import Tokenizer
-from nemo_fast._native import walk_files
 from nemo_fast.cli.count_tree import Counted, tree_lines
-
-
-def write(folder, files):
-    """Write a tree: paths with slashes to texts, or to bytes."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
-
-
-def walked(folder, **options):
-    return [path for path, problem in walk_files(folder, **options) if problem is None]
 
 
 def counted(*arguments):
@@ -118,59 +105,13 @@ def test_every_folder_has_the_sum_of_what_is_in_it(files):
     assert {path for path, _ in files} <= {path for path, _ in shown}
 
 
-IGNORED = {
-    "plain name": ({".gitignore": "out\n"}, ["out/a", "x/out/b", "c"], ["c"]),
-    "anchored": ({".gitignore": "/out\n"}, ["out/a", "x/out/b"], ["x/out/b"]),
-    "folders only": ({".gitignore": "out/\n"}, ["x/out", "out/a"], ["x/out"]),
-    "negation": (
-        {".gitignore": "*.log\n!keep.log\n"},
-        ["a.log", "keep.log", "x/keep.log"],
-        ["keep.log", "x/keep.log"],
-    ),
-    "nested": ({"x/.gitignore": "*.txt\n"}, ["a.txt", "x/a.txt", "x/y/a.txt"], ["a.txt"]),
-    "nested negation": (
-        {".gitignore": "*.txt\n", "x/.gitignore": "!a.txt\n"},
-        ["a.txt", "x/a.txt", "x/b.txt"],
-        ["x/a.txt"],
-    ),
-    "two stars": ({".gitignore": "x/**/z\n# a comment\n\n"}, ["x/z", "x/y/z", "z"], ["z"]),
-    "spaces, classes": ({".gitignore": "a b\n[cd].md\n\\#e\n"}, ["a b", "c.md", "#e", "f.md"], ["f.md"]),
-    "last wins": ({".gitignore": "a*\n!ab*\nabc\n"}, ["a", "ab", "abc", "abcd"], ["ab", "abcd"]),
-    "not out of an ignored folder": ({".gitignore": "out/\n!out/a\n"}, ["out/a", "b"], ["b"]),
-    "hidden": ({}, [".hidden", ".git/config", ".venv/a", "a"], ["a"]),
-    "byte order mark, carriage returns": ({".gitignore": "\ufeffout\r\n"}, ["out", "a"], ["a"]),
-}
-
-
-@pytest.mark.parametrize(("rules", "names", "kept"), IGNORED.values(), ids=IGNORED)
-def test_gitignore(tmp_path, rules, names, kept):
-    write(tmp_path, {**rules, **dict.fromkeys(names, "text")})
-    assert walked(tmp_path) == kept
-    visible = sorted(name for name in names if not name.startswith("."))
-    assert sorted(walked(tmp_path, ignored=True)) == visible
-    everything = sorted(name for name in (*names, *rules) if not name.startswith(".git/"))
-    assert sorted(walked(tmp_path, hidden=True, ignored=True)) == everything
-
-
-@pytest.mark.parametrize(("rules", "names", "kept"), IGNORED.values(), ids=IGNORED)
-def test_gitignore_means_what_git_means(tmp_path, rules, names, kept):
-    if any("/." in f"/{name}" for name in names):
-        pytest.skip("git has no rule for hidden files")
-    write(tmp_path, {**rules, **dict.fromkeys(names, "text")})
-    git = ["git", "-C", str(tmp_path), "-c", "core.quotePath=false"]
-    subprocess.run([*git, "init", "--quiet"], check=True)
-    listed = subprocess.run([*git, "ls-files", "-o", "--exclude-standard"], check=True, capture_output=True)
-    assert [name for name in listed.stdout.decode().splitlines() if not name.endswith(".gitignore")] == kept
-    assert walked(tmp_path) == kept
-
-
-def test_rules_of_the_folders_above_and_of_the_repository(tmp_path):
-    files = {".gitignore": "*.log\n", ".git/info/exclude": "secret\n"}
-    write(tmp_path, {**files, **dict.fromkeys(("x/a.log", "x/secret", "x/b"), "text")})
-    assert walked(tmp_path / "x") == ["b"]
-    assert walked(tmp_path / "x", ignored=True) == ["a.log", "b", "secret"]
-    # What is named is counted, whatever the rules.
-    assert counted(tmp_path / "x" / "a.log")[0] == [str(tmp_path / "x" / "a.log")]
+def test_what_is_named_is_counted_whatever_the_rules(tmp_path):
+    write(tmp_path, {".gitignore": "*.log\n.h\n", "a.log": "one", ".h/b": "two"})
+    assert counted(tmp_path)[0] == []
+    names = (tmp_path / "a.log", tmp_path / ".gitignore", tmp_path / ".h" / "b")
+    assert counted(*names)[0] == list(map(str, names))
+    assert counted(tmp_path / ".h")[0] == [str(tmp_path / ".h" / "b")]
+    assert counted(tmp_path, "--no-ignore", "--hidden")[0] == sorted(map(str, names))
 
 
 def test_symbolic_links(tmp_path):
