@@ -25,6 +25,7 @@ __all__ = [
     "__version__",
     "build_info",
     "quantize_rows",
+    "walk_files",
 ]
 
 __version__: Final[str]
@@ -126,6 +127,9 @@ class Checkpoint:
     def dense(self, name: str) -> tuple[str, list[int], bytes]: ...
     def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
 
+def walk_files(
+    folder: str | PathLike[str], *, glob: str | None = None, hidden: bool = False, ignored: bool = False
+) -> list[tuple[str, str | None]]: ...
 def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
 
 @final

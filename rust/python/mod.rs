@@ -14,6 +14,7 @@ mod checkpoint;
 mod convert;
 mod engine;
 mod errors;
+mod files;
 mod prompt;
 mod tokenizer;
 mod without_gil;
@@ -34,6 +35,8 @@ mod _native {
         CheckpointError, ContextLengthError, DeviceError, GenerationError, NemoFastError, PromptError,
         TokenizerError,
     };
+    #[pymodule_export]
+    use super::files::walk_files;
     #[pymodule_export]
     use super::tokenizer::{PyStreamDecoder, PyTokenTable, PyTokenizer};
 

@@ -92,7 +92,8 @@ def test_count(tmp_path):
         f"{first + second}\ttotal",
     ]
     result = json.loads(run("count", "--json", tmp_path / "two.txt").output)
-    assert result == {"files": [{"path": str(tmp_path / "two.txt"), "tokens": second}], "total": second}
+    file = {"path": str(tmp_path / "two.txt"), "tokens": second}
+    assert result == {"files": [file], "skipped": [], "total": second}
 
 
 def test_budget():
@@ -127,7 +128,8 @@ def test_encode_and_decode(tmp_path):
     [
         (["count", "missing.txt"], None, 1, "missing.txt: No such file or directory"),
         (["count", "missing/*.txt"], None, 1, "no file matches missing/*.txt"),
-        (["count"], b"abc\xffdef", 1, "stdin: not UTF-8 at byte 3"),
+        (["count"], b"abc\xffdef", 1, "stdin: the text is not UTF-8 at byte 3"),
+        (["encode"], b"abc\xffdef", 1, "stdin: not UTF-8 at byte 3"),
         (["count", "--budget", "-1"], "", 2, "--budget"),
         (["count", "--nonsense"], "", 2, "--nonsense"),
         (["nonsense"], "", 2, "nonsense"),
@@ -153,11 +155,11 @@ def test_errors_are_one_line(arguments, stdin, code, message):
 
 def test_interrupts_and_bugs(monkeypatch):
     def raising(error):
-        def count(*_arguments):
+        def find_files(*_arguments, **_options):
             raise error
 
-        monkeypatch.setattr(cli.text, "read_inputs", count)
-        return run("count")
+        monkeypatch.setattr(cli.counting, "find_files", find_files)
+        return run("count", stdin="")
 
     assert raising(KeyboardInterrupt()).exit_code == 130
     assert raising(GenerationError("pool\nis full")).stderr == "nemo-fast: pool is full\n"
@@ -282,7 +284,7 @@ def test_as_a_process(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
     assert int(done.stdout) == Tokenizer().count("one two")
     done = run_process("-m", "nemo_fast", "count", stdin=b"\xff")
-    assert (done.returncode, done.stderr) == (1, b"nemo-fast: stdin: not UTF-8 at byte 0\n")
+    assert (done.returncode, done.stderr) == (1, b"nemo-fast: stdin: the text is not UTF-8 at byte 0\n")
     assert run_process("-m", "nemo_fast", "--version").stdout.startswith(b"nemo-fast, version ")
 
 

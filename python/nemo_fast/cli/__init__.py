@@ -17,7 +17,7 @@ import click
 
 # The module of each command; the function in it has the command's name.
 _COMMANDS = {
-    "count": "text",
+    "count": "counting",
     "encode": "text",
     "decode": "text",
     "pull": "checkpoints",

@@ -1,4 +1,4 @@
-"""`count`, `encode`, `decode`: text and token ids of the embedded Mistral Nemo vocabulary.
+"""`encode`, `decode`: text and token ids of the embedded Mistral Nemo vocabulary.
 
 None of them needs numpy, a model or an optional package.
 """
@@ -6,12 +6,16 @@ None of them needs numpy, a model or an optional package.
 from __future__ import annotations
 
 import json
+import re
 import sys
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from nemo_fast.cli.inputs import InputText, read_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FILES = click.argument("files", nargs=-1, metavar="[FILE | GLOB | -]...")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -19,48 +23,24 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.command()
 @_FILES
-@click.option(
-    "--budget", type=click.IntRange(min=0), help="Exit with 3 if the total is over this many tokens."
-)
-@_JSON
-@click.pass_context
-def count(context: click.Context, files: tuple[str, ...], budget: int | None, as_json: bool) -> None:
-    """Count tokens: a number, or a line for each of several files and their total.
-
-    Example: nemo-fast count --budget 8000 'docs/**/*.md'
-    """
-    from nemo_fast._native import Tokenizer
-
-    tokenizer = Tokenizer()
-    counts = [(found.path, tokenizer.count(found.text)) for found in read_inputs(files)]
-    total = sum(tokens for _, tokens in counts)
-    over = budget is not None and total > budget
-    if as_json:
-        result: dict[str, object] = {
-            "files": [{"path": path, "tokens": tokens} for path, tokens in counts],
-            "total": total,
-        }
-        if budget is not None:
-            result |= {"budget": budget, "over": over}
-        click.echo(json.dumps(result, ensure_ascii=False))
-    elif len(counts) == 1:
-        click.echo(total)
-    else:
-        for path, tokens in counts:
-            click.echo(f"{tokens}\t{path}")
-        click.echo(f"{total}\ttotal")
-    if over:
-        click.echo(f"{context.command_path}: {total} tokens are over the budget of {budget}", err=True)
-        context.exit(3)
-
-
-@click.command()
-@_FILES
 @click.option("--bos", is_flag=True, help="Put the id of <s> first.")
 @click.option("--eos", is_flag=True, help="Put the id of </s> last.")
+@click.option(
+    "--special",
+    type=click.Choice(["text", "parse", "forbid"]),
+    default="text",
+    show_default=True,
+    help="What control strings such as [INST] are: text, special tokens, or an error.",
+)
 @_JSON
-def encode(files: tuple[str, ...], bos: bool, eos: bool, as_json: bool) -> None:
-    """Print the token ids of texts, one line a text. Control strings in a text are text.
+def encode(
+    files: tuple[str, ...],
+    bos: bool,
+    eos: bool,
+    special: Literal["text", "parse", "forbid"],
+    as_json: bool,
+) -> None:
+    """Print the token ids of texts, one line a text.
 
     Example: echo Hello | nemo-fast encode --bos
     """
@@ -69,7 +49,7 @@ def encode(files: tuple[str, ...], bos: bool, eos: bool, as_json: bool) -> None:
     tokenizer = Tokenizer()
 
     def ids_of(found: InputText) -> list[int]:
-        return list(tokenizer.encode(found.text, bos=bos, eos=eos))
+        return list(tokenizer.encode(found.text, bos=bos, eos=eos, special=special))
 
     if as_json:
         results = [{"path": found.path, "ids": ids_of(found)} for found in read_inputs(files)]
@@ -80,7 +60,7 @@ def encode(files: tuple[str, ...], bos: bool, eos: bool, as_json: bool) -> None:
 
 
 @click.command()
-@_FILES
+@click.argument("inputs", nargs=-1, metavar="[ID... | FILE | GLOB | -]...")
 @click.option(
     "--special",
     type=click.Choice(["skip", "keep", "raise"]),
@@ -97,23 +77,24 @@ def encode(files: tuple[str, ...], bos: bool, eos: bool, as_json: bool) -> None:
 )
 @_JSON
 def decode(
-    files: tuple[str, ...],
+    inputs: tuple[str, ...],
     special: Literal["skip", "keep", "raise"],
     errors: Literal["replace", "strict"],
     as_json: bool,
 ) -> None:
     """Print the text of token ids: numbers between spaces, commas or newlines, or a JSON array.
 
-    The text is written as it is, with no newline added unless it goes to a terminal.
+    They are the arguments themselves, or in files or on stdin; a file whose name is a number is ./7. The text
+    is written as it is, with no newline added unless it goes to a terminal.
 
-    Example: echo 1 22177 1044 4304 1033 | nemo-fast decode --special keep
+    Example: nemo-fast decode 1 22177 1044 4304 1033 --special keep
     """
     from nemo_fast._native import Tokenizer
 
     tokenizer = Tokenizer()
     texts = [
         (found.path, tokenizer.decode(_parse_ids(found), errors=errors, special=special))
-        for found in read_inputs(files)
+        for found in _id_inputs(inputs)
     ]
     if as_json:
         results = [{"path": path, "text": text} for path, text in texts]
@@ -121,6 +102,14 @@ def decode(
         return
     for _, text in texts:
         click.echo(text.encode(), nl=sys.stdout.isatty())
+
+
+def _id_inputs(inputs: tuple[str, ...]) -> Iterator[InputText]:
+    """Return the arguments as one text if all of them can be ids, else what they name."""
+    written = " ".join(inputs)
+    if re.fullmatch(r"[\[\]0-9,\s]*[0-9][\[\]0-9,\s]*", written):
+        return iter([InputText("arguments", written)])
+    return read_inputs(inputs)
 
 
 def _parse_ids(found: InputText) -> list[int]:
