@@ -80,10 +80,12 @@ class Run:
             say(f"{', '.join(modes)}: round {number + 1} of {self.rounds}")
 
     def pathological(self) -> None:
-        """Measure the pathological families."""
+        """Measure the pathological families, and for nemo_fast an eighth of each, to see if it is linear."""
         for number in range(min(self.rounds, 2)):
             for peer in self._peers_of(number):
                 self._keep(peer, "", self._measure("pathological", peer, self.shrink))
+            eighths = self._measure("pathological", OURS, 8 * self.shrink)
+            self._keep(OURS, "", [{**record, "row": f"{record['row']}/eighth"} for record in eighths])
 
     def batch(self) -> None:
         """Measure batches with two threads."""
