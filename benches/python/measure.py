@@ -167,16 +167,14 @@ def measure_memory(calls: Callable[[], Calls], paths: list[str]) -> list[dict[st
     Where a peer has no count, ids are built and dropped.
     """
     documents = [piece for path in paths for piece in pieces(read(path), 65_536)]
+    size = sum(len(document.encode()) for document in documents)
     before = _memory()
     tokenizer = calls()
     count = tokenizer.count or tokenizer.encode_array or tokenizer.encode_list
     count(FIRST)
     loaded = _memory()
-    total = 0
-    while total < 20_000_000:
-        for document in documents:
-            count(document)
-            total += len(document.encode())
+    for _ in range(-(-20_000_000 // size)):
+        each(count, documents)
     counted = _memory()
     return [
         {"row": f"memory/{name}/{when}", "bytes": after[name] - before[name]}
