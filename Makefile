@@ -65,12 +65,17 @@ install: $(VENV)/run
 dev-install: $(VENV)/dev
 	@$(BUILD)
 
+.PHONY: peers  ## what the benchmarks compare with, into the virtual environment
+peers: dev-install
+	$(BIN)/pip install --quiet --require-hashes -r requirements/peers.txt
+
 .PHONY: lock  ## resolve requirements/*.in again
 lock: $(VENV)/run
 	$(BIN)/pip install --quiet uv
 	rm -f requirements/*.txt
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt requirements/run.in -o requirements/run.txt
+	$(COMPILE) --constraint requirements/dev.txt requirements/peers.in -o requirements/peers.txt
 	cargo update
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
