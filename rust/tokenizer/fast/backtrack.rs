@@ -10,10 +10,9 @@
 //! (The method is that of rust-gems' `bpe`; facts and proofs are in its README.)
 
 use super::hard_cuts::for_each_part;
-use super::merge::{MERGE_BYTES, merge};
 use crate::tokenizer::TokenId;
 use crate::tokenizer::tables::layout::{NO_RANK, PIECE_BYTES};
-use crate::tokenizer::tables::{Tables, words};
+use crate::tokenizer::tables::{Tables, piece_key};
 
 /// Calls `emit` with the ids of a piece of any length.
 pub(super) fn encode_long(tables: &Tables, piece: &[u8], mut emit: impl FnMut(TokenId)) {
@@ -24,10 +23,6 @@ pub(super) fn encode_long(tables: &Tables, piece: &[u8], mut emit: impl FnMut(To
     for_each_part(tables, piece, |part| {
         if let Some(rank) = tables.rank_of(part) {
             emit(rank + tables.first_id());
-        } else if part.len() <= MERGE_BYTES {
-            let mut ids = [0; MERGE_BYTES];
-            let count = merge(tables, part, &mut ids);
-            ids[..count].iter().copied().for_each(&mut emit);
         } else {
             search.encode(tables, part);
             search.tokens.iter().for_each(|rank| emit(rank + tables.first_id()));
@@ -77,7 +72,8 @@ impl Search {
 /// Undoes their last merges, the youngest first, and looks for a merge across the border that would have come before
 /// the one that was undone. The ranks of bytes are the lowest, and nothing made them, so that the greater rank
 /// of the two can be undone until both are bytes.
-fn stay_apart(tables: &Tables, mut left: u32, mut right: u32) -> bool {
+#[inline(always)]
+pub(super) fn stay_apart(tables: &Tables, mut left: u32, mut right: u32) -> bool {
     // A merge across the border that comes before this rank takes the tokens apart.
     let mut limit = NO_RANK;
     loop {
@@ -102,29 +98,30 @@ fn stay_apart(tables: &Tables, mut left: u32, mut right: u32) -> bool {
 
 /// The longest token that the bytes start with. Which lengths are worth a look-up is known from the first bytes.
 fn longest_match(tables: &Tables, bytes: &[u8]) -> u32 {
-    let (low, high) = words(bytes);
+    let mut first = [0; 16];
+    let known = bytes.len().min(first.len());
+    first[..known].copy_from_slice(&bytes[..known]);
+    let first_eight = u64::from_le_bytes(first[..8].try_into().unwrap_or_default());
     let room = bytes.len();
     if room >= 4 {
-        let lengths = tables.token_lengths_from(low as u32);
+        let lengths = tables.token_lengths_from(first_eight as u32);
         if lengths >> 15 != 0
             && room > PIECE_BYTES
-            && let Some(rank) = longest_long_match(tables, bytes, low)
+            && let Some(rank) = longest_long_match(tables, bytes, first_eight)
         {
             return rank;
         }
         let mut lengths = lengths & 0x7FFF & ((2 << room.min(PIECE_BYTES)) - 1);
         while lengths != 0 {
             let length = lengths.ilog2();
-            let keep = u128::MAX >> (128 - 8 * length);
-            let (low, high) = (low & keep as u64, high & (keep >> 64) as u64);
-            if let Some(rank) = tables.rank_of_unlikely(low, high, u64::from(length)) {
+            if let Some(rank) = tables.rank_of_unlikely(piece_key(first, length as usize)) {
                 return rank;
             }
             lengths ^= 1 << length;
         }
     }
     if room >= 3
-        && let Some(rank) = tables.rank_of_unlikely(low & 0xFF_FFFF, 0, 3)
+        && let Some(rank) = tables.rank_of_unlikely(piece_key(first, 3))
     {
         return rank;
     }

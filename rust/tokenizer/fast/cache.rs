@@ -1,176 +1,207 @@
 //! The ids of pieces of several tokens that were met before: a small memory of each thread.
 //!
-//! It is bounded and never grows: 1 MB for pieces of up to 15 bytes, 1 MB for those of up to 31. A set has two
-//! ways, and a new piece pushes the older one out. Without the memory a text that repeats its words would take
-//! two to three times as long; a quarter of the size costs a quarter of the speed on long texts.
+//! It is bounded and never grows. Without it a text that repeats its words would take two to three times as long.
 //!
-//! Three ids of 17 bits fit a word of 64. Memory comes zeroed from the system and is not touched before use; a key
-//! has the length of its piece in the top byte, so that no piece is equal to an empty entry.
+//! * *Small* pieces, of up to 15 bytes: sets of two entries of 32 bytes, the bytes of the piece and up to six ids of 17
+//!   bits. A new piece pushes the older one of its set out. 1 MB.
+//! * *Large* pieces, of 16 to 127 bytes: entries of any size one behind the other in a ring, and an index to where they
+//!   start. A new entry overwrites the oldest ones. 2 MB and 256 kB.
+//!
+//! Memory comes zeroed from the system and is not touched before use. A key has the length of its piece, so that no
+//! piece is equal to an empty entry.
 
 use crate::tokenizer::TokenId;
-use crate::tokenizer::tables::layout::RANK_BITS;
-use crate::tokenizer::tables::words;
+use crate::tokenizer::tables::key_of;
+use crate::tokenizer::tables::layout::{RANK_BITS, fold};
 
-/// Longest piece of a small entry.
+/// Longest small piece.
 pub(super) const SMALL_BYTES: usize = 15;
-/// Longest piece of a large entry.
-pub(super) const LARGE_BYTES: usize = 31;
+/// Longest large piece.
+pub(super) const LARGE_BYTES: usize = 127;
 const SMALL_SETS: usize = 1 << 14;
-const LARGE_SETS: usize = 1 << 13;
 /// Words of a set: two entries of a key and its ids.
 const SMALL_SET: usize = 2 * 4;
-const LARGE_SET: usize = 2 * 8;
-/// The most ids that an entry holds.
+/// The most ids that a small entry holds.
 const SMALL_IDS: usize = 6;
-const LARGE_IDS: usize = 12;
 const IDS_PER_WORD: usize = 3;
 const LINE: usize = 64;
 
-pub(super) type LargeKey = [u64; 4];
-
-/// Ids of a piece: as many as [`RESULT`], and how many they are.
-pub(super) const RESULT: usize = 16;
+const INDEX_SETS: usize = 1 << 14;
+const INDEX_SET: usize = 4;
+/// Words of the ring.
+const RING: usize = 1 << 18;
+const RING_BITS: u32 = RING.ilog2();
+/// Words of the longest entry: a head, the bytes, and no more ids than bytes, two a word.
+const LONGEST_ENTRY: usize = 1 + LARGE_BYTES.div_ceil(8) + LARGE_BYTES.div_ceil(2);
 
 /// The memory of a thread.
 pub(super) struct Cache {
     small: Lines,
-    large: Lines,
+    /// Places in the ring, the newest of a set first.
+    index: Vec<[u32; INDEX_SET]>,
+    ring: Vec<u64>,
+    /// Where the next entry of the ring will stand.
+    next: usize,
 }
 
 /// Zeroed words that start at a cache line.
 struct Lines {
     storage: Vec<u64>,
     offset: usize,
-    words: usize,
 }
 
 impl Lines {
-    fn new(words: usize) -> Lines {
-        let storage = vec![0_u64; words + LINE / size_of::<u64>()];
+    fn new() -> Lines {
+        let storage = vec![0_u64; SMALL_SETS * SMALL_SET + LINE / size_of::<u64>()];
         let offset = storage.as_ptr().align_offset(LINE);
-        Lines { storage, offset, words }
+        Lines { storage, offset }
     }
 
     #[inline(always)]
-    fn sets<const SET: usize>(&self) -> &[[u64; SET]] {
-        self.storage[self.offset..self.offset + self.words].as_chunks().0
+    fn set(&self, hash: u64) -> &[u64; SMALL_SET] {
+        &self.storage[self.offset..][..SMALL_SETS * SMALL_SET].as_chunks().0
+            [(hash >> 16) as usize % SMALL_SETS]
     }
 
     #[inline(always)]
-    fn sets_mut<const SET: usize>(&mut self) -> &mut [[u64; SET]] {
-        self.storage[self.offset..self.offset + self.words].as_chunks_mut().0
+    fn set_mut(&mut self, hash: u64) -> &mut [u64; SMALL_SET] {
+        let sets = &mut self.storage[self.offset..][..SMALL_SETS * SMALL_SET];
+        &mut sets.as_chunks_mut().0[(hash >> 16) as usize % SMALL_SETS]
     }
 }
+
+/// The ids of a small piece, packed; see [`Packed::unpack`].
+pub(super) struct Packed<'a>(&'a [u64; 2]);
 
 impl Cache {
     pub(super) fn new() -> Cache {
-        Cache { small: Lines::new(SMALL_SETS * SMALL_SET), large: Lines::new(LARGE_SETS * LARGE_SET) }
+        Cache { small: Lines::new(), index: vec![[0; INDEX_SET]; INDEX_SETS], ring: vec![0; RING], next: 0 }
     }
 
-    /// The set of a piece of up to 15 bytes, by its hash.
+    /// The set of a small piece, by its hash.
     #[inline(always)]
     pub(super) fn small_set(&self, hash: u64) -> &[u64; SMALL_SET] {
-        &self.small.sets()[small_index(hash)]
+        self.small.set(hash)
     }
 
-    /// The set of a piece of 16 to 31 bytes, by the hash of its key.
+    /// The ids of a small piece, by its key, and whether it is known; if it is not, the ids are those of another.
     #[inline(always)]
-    pub(super) fn large_set(&self, hash: u64) -> &[u64; LARGE_SET] {
-        &self.large.sets()[large_index(hash)]
+    pub(super) fn find_small(&self, hash: u64, key: [u64; 2]) -> (Packed<'_>, bool) {
+        let set = self.small.set(hash);
+        let [first, second] = [&set[..4], &set[4..]];
+        let is = |entry: &[u64]| ((entry[0] ^ key[0]) | (entry[1] ^ key[1])) == 0;
+        let entry = if is(second) { second } else { first };
+        (Packed(entry[2..].first_chunk().unwrap_or(&[0; 2])), is(entry))
     }
 
-    /// Remembers the ids of a piece of at most 31 bytes, if an entry holds so many.
-    #[inline]
-    pub(super) fn remember(&mut self, piece: &[u8], hash: u64, ids: &[TokenId]) {
-        if piece.len() <= SMALL_BYTES {
-            if ids.len() <= SMALL_IDS {
-                let (low, high) = words(piece);
-                let [first, second] = packed(ids);
-                let set = &mut self.small.sets_mut::<SMALL_SET>()[small_index(hash)];
-                set.copy_within(..SMALL_SET / 2, SMALL_SET / 2);
-                set[..4].copy_from_slice(&[low, high | (piece.len() as u64) << 56, first, second]);
+    /// The places that a large piece may have in the ring, by its hash.
+    #[inline(always)]
+    pub(super) fn large_places(&self, hash: u64) -> &[u32; INDEX_SET] {
+        &self.index[hash as usize % INDEX_SETS]
+    }
+
+    /// What stands at a place of the ring.
+    #[inline(always)]
+    pub(super) fn ring_word(&self, place: u32) -> &u64 {
+        &self.ring[place as usize % RING]
+    }
+
+    /// The ids of a large piece, two a word.
+    #[inline(always)]
+    pub(super) fn find_large(&self, hash: u64, piece: &[u8]) -> Option<(&[u64], usize)> {
+        let tag = tag(hash);
+        self.large_places(hash).iter().filter(|&place| place >> RING_BITS == tag).find_map(|&place| {
+            let entry = &self.ring[place as usize % RING..];
+            let head = entry[0];
+            // Only a head has the byte FF: text is UTF-8, and an id has fewer than 24 bits. So where a head stands an
+            // entry starts; and it is whole, because entries are overwritten from their start.
+            if head >> 48 != 0xFF00 | piece.len() as u64 {
+                return None;
             }
-        } else if ids.len() <= LARGE_IDS {
-            let set = &mut self.large.sets_mut::<LARGE_SET>()[large_index(hash)];
-            set.copy_within(..LARGE_SET / 2, LARGE_SET / 2);
-            set[..4].copy_from_slice(&padded_large_key(piece));
-            set[4..8].copy_from_slice(&packed::<4>(ids));
+            let (key, ids) = entry[1..].split_at(piece.len().div_ceil(8));
+            let count = head as u32 as usize;
+            let difference =
+                key_words(piece).zip(key).fold(0, |difference, (bytes, word)| difference | bytes ^ word);
+            (difference == 0).then(|| (&ids[..count.div_ceil(2)], count))
+        })
+    }
+
+    /// Remembers the ids of a small piece, if an entry holds so many.
+    pub(super) fn remember_small(&mut self, piece: &[u8], hash: u64, ids: &[TokenId]) {
+        if ids.len() > SMALL_IDS {
+            return;
+        }
+        let set = self.small.set_mut(hash);
+        set.copy_within(..SMALL_SET / 2, SMALL_SET / 2);
+        set[..2].copy_from_slice(&key_of(piece));
+        for (word, three) in set[2..4].iter_mut().zip(ids.chunks(IDS_PER_WORD).chain([&[][..]])) {
+            *word = three.iter().rev().fold(0, |word, &id| word << RANK_BITS | u64::from(id));
+        }
+        set[2] |= (ids.len() as u64) << (IDS_PER_WORD as u32 * RANK_BITS);
+    }
+
+    /// Remembers the ids of a large piece.
+    pub(super) fn remember_large(&mut self, piece: &[u8], hash: u64, ids: &[TokenId]) {
+        if self.next + LONGEST_ENTRY > RING {
+            self.next = 0;
+        }
+        let key = piece.len().div_ceil(8);
+        let entry = &mut self.ring[self.next..][..1 + key + ids.len().div_ceil(2)];
+        entry[0] = (0xFF00 | piece.len() as u64) << 48 | ids.len() as u64;
+        key_words(piece).zip(&mut entry[1..]).for_each(|(bytes, word)| *word = bytes);
+        let (twos, last) = ids.as_chunks::<2>();
+        let pairs = twos.iter().copied().chain(last.first().map(|&id| [id, 0]));
+        for (word, [first, second]) in entry[1 + key..].iter_mut().zip(pairs) {
+            *word = u64::from(first) | u64::from(second) << 32;
+        }
+        let set = &mut self.index[hash as usize % INDEX_SETS];
+        set.copy_within(..INDEX_SET - 1, 1);
+        set[0] = tag(hash) << RING_BITS | self.next as u32;
+        self.next += entry.len();
+    }
+}
+
+impl Packed<'_> {
+    /// How many ids.
+    #[inline(always)]
+    pub(super) fn count(&self) -> u32 {
+        (self.0[0] >> (IDS_PER_WORD as u32 * RANK_BITS)) as u32
+    }
+
+    /// Unpacks all places for ids, used or not.
+    #[inline(always)]
+    pub(super) fn unpack<const PLACES: usize>(&self, ids: &mut [TokenId; PLACES]) {
+        for (word, three) in self.0.iter().zip(ids.as_chunks_mut::<IDS_PER_WORD>().0) {
+            for (place, id) in (0..).zip(three) {
+                *id = (word >> (place * RANK_BITS)) as u32 & ((1 << RANK_BITS) - 1);
+            }
         }
     }
 }
 
+/// Bits of a hash that tell most of the pieces of an index set apart; never 0, which is an empty place.
 #[inline(always)]
-fn small_index(hash: u64) -> usize {
-    (hash >> 16) as usize % SMALL_SETS
+fn tag(hash: u64) -> u32 {
+    (hash >> 40) as u32 & ((1 << (32 - RING_BITS)) - 1) | 1
 }
 
+/// Hash of a piece of at least 16 bytes, sixteen at a time; the last sixteen overlap.
 #[inline(always)]
-fn large_index(hash: u64) -> usize {
-    (hash >> 16) as usize % LARGE_SETS
-}
-
-/// The key of a piece of 16 to 31 bytes, of which 32 can be read.
-#[inline(always)]
-pub(super) fn large_key(readable: &[u8; 32], length: usize) -> LargeKey {
-    let mut key = [0; 4];
-    for (word, bytes) in key.iter_mut().zip(readable.as_chunks::<8>().0) {
-        *word = u64::from_le_bytes(*bytes);
+pub(super) fn large_hash(piece: &[u8]) -> u64 {
+    let mut hash = piece.len() as u64;
+    let (sixteens, _) = piece.as_chunks::<16>();
+    for sixteen in sixteens.iter().chain(piece.last_chunk()) {
+        let word = u128::from_le_bytes(*sixteen);
+        hash = fold(word as u64 ^ hash ^ 0x9E37_79B9_7F4A_7C15, (word >> 64) as u64 ^ 0xD6E8_FEB8_6659_FD93);
     }
-    // 1 to 8 bytes of the third word are of the piece, and up to 7 of the fourth.
-    let bits = 8 * (length as u32 - 16);
-    key[2] &= if bits >= 64 { !0 } else { (1 << bits) - 1 };
-    key[3] &= if bits > 64 { (1 << (bits - 64)) - 1 } else { 0 };
-    key[3] |= (length as u64) << 56;
-    key
+    hash
 }
 
-fn padded_large_key(piece: &[u8]) -> LargeKey {
-    let mut padded = [0; 32];
-    padded[..piece.len()].copy_from_slice(piece);
-    large_key(&padded, piece.len())
-}
-
-/// The words of the ids of a small piece, if its entry is in the set.
+/// The bytes of a piece of at least 16 bytes, eight a word; the last word is padded with zeros.
 #[inline(always)]
-pub(super) fn find_small(set: &[u64; SMALL_SET], low: u64, high: u64, length: u64) -> (&[u64; 2], bool) {
-    let [first, second] = [&set[..4], &set[4..]];
-    let is = |entry: &[u64]| ((entry[0] ^ low) | (entry[1] ^ (high | length << 56))) == 0;
-    let entry = if is(second) { second } else { first };
-    (entry[2..].first_chunk().unwrap_or(&[0; 2]), is(entry))
-}
-
-/// The words of the ids of a large piece, if its entry is in the set.
-#[inline(always)]
-pub(super) fn find_large<'a>(set: &'a [u64; LARGE_SET], key: &LargeKey) -> (&'a [u64; 4], bool) {
-    let [first, second] = [&set[..8], &set[8..]];
-    let is = |entry: &[u64]| entry[..4] == key[..];
-    let entry = if is(second) { second } else { first };
-    (entry[4..].first_chunk().unwrap_or(&[0; 4]), is(entry))
-}
-
-/// Three ids a word, from the lowest bits; how many in the top bits of the first.
-#[inline(always)]
-fn packed<const WORDS: usize>(ids: &[TokenId]) -> [u64; WORDS] {
-    let mut words = [0; WORDS];
-    for (word, three) in words.iter_mut().zip(ids.chunks(IDS_PER_WORD)) {
-        *word = three.iter().rev().fold(0, |word, &id| word << RANK_BITS | u64::from(id));
-    }
-    words[0] |= (ids.len() as u64) << (IDS_PER_WORD as u32 * RANK_BITS);
-    words
-}
-
-/// How many ids are packed.
-#[inline(always)]
-pub(super) fn packed_count(words: &[u64]) -> u32 {
-    (words[0] >> (IDS_PER_WORD as u32 * RANK_BITS)) as u32
-}
-
-/// Unpacks all places for ids, used or not.
-#[inline(always)]
-pub(super) fn unpack<const WORDS: usize>(words: &[u64; WORDS], ids: &mut [TokenId; RESULT]) {
-    for (word, three) in words.iter().zip(ids.as_chunks_mut::<IDS_PER_WORD>().0) {
-        for (place, id) in (0..).zip(three) {
-            *id = (word >> (place * RANK_BITS)) as u32 & ((1 << RANK_BITS) - 1);
-        }
-    }
+fn key_words(piece: &[u8]) -> impl Iterator<Item = u64> {
+    let (eights, rest) = piece.as_chunks::<8>();
+    let last = piece.last_chunk().filter(|_| !rest.is_empty());
+    let last = last.map(|eight| u64::from_le_bytes(*eight) >> (64 - 8 * rest.len()));
+    eights.iter().map(|eight| u64::from_le_bytes(*eight)).chain(last)
 }

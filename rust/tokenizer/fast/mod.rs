@@ -23,6 +23,7 @@ mod prefetch;
 mod pretoken;
 mod run;
 mod scanner;
+mod steps;
 
 pub use level::{CpuChoice, CpuLevel};
 pub(super) use run::{VocabularyKey, count, encode_into};

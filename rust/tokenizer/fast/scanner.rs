@@ -15,7 +15,7 @@ use super::pretoken::pretoken_end;
 use crate::tokenizer::tables::Tables;
 
 /// Pieces after which a chunk is full.
-pub(super) const CHUNK: usize = 256;
+pub(super) const CHUNK: usize = 1_024;
 /// Bytes of the longest pretoken that is cut into a chunk; longer ones are encoded by themselves.
 const LONGEST_IN_CHUNK: usize = 192;
 /// Starts of a chunk. What the window adds that fills it, and the pretoken behind that window (at most one piece in

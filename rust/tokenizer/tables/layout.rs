@@ -40,22 +40,16 @@ pub(crate) fn fold(left: u64, right: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// Hash of a piece of at most 16 bytes: its bytes as two words, zero padded, and its length.
+/// Hash of the key of a piece.
 #[inline(always)]
-pub(crate) fn piece_hash(low: u64, high: u64, length: u64, seed: u64) -> u64 {
-    fold(low ^ MIX_LOW ^ seed, high ^ (length << 56) ^ MIX_HIGH)
+pub(crate) fn piece_hash(key: [u64; 2], seed: u64) -> u64 {
+    fold(key[0] ^ MIX_LOW ^ seed, key[1] ^ MIX_HIGH)
 }
 
 /// Hash of a word: a pair of ranks, or the first bytes of a token.
 #[inline(always)]
 pub(crate) fn word_hash(word: u64, seed: u64) -> u64 {
     fold(word ^ MIX_LOW ^ seed, MIX_HIGH)
-}
-
-/// Hash of a key of 32 bytes.
-#[inline(always)]
-pub(crate) fn large_hash(key: &[u64; 4]) -> u64 {
-    fold(key[0] ^ MIX_LOW, key[1] ^ MIX_HIGH) ^ fold(key[2] ^ MIX_HIGH, key[3] ^ MIX_LOW)
 }
 
 /// The key of a pair of ranks.
@@ -85,7 +79,7 @@ pub(crate) fn fingerprint(hash: u64) -> u8 {
 /// Slot of a long token in its open table, by its first and last eight bytes.
 #[inline(always)]
 pub(crate) fn long_slot(first: u64, last: u64, length: usize) -> usize {
-    (piece_hash(first, last, length as u64, 0) >> (64 - LONG_SLOT_BITS)) as usize
+    (piece_hash([first, last ^ length as u64], 0) >> (64 - LONG_SLOT_BITS)) as usize
 }
 
 /// Place of the lengths of the long tokens that start with these eight bytes.

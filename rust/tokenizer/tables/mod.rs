@@ -36,7 +36,7 @@ pub(crate) struct Tables {
     pair_slots: [u64; 1 << PAIR_SLOT_BITS],
     pair_displacements: [u16; 1 << PAIR_BUCKET_BITS],
     pair_filter: [u8; 1 << (PAIR_FILTER_BITS - 3)],
-    two_byte_ranks: [u32; 1 << 16],
+    two_bytes: [u64; 1 << 16],
     token_halves: [[u32; 2]; MOST_RANKS],
     token_prefixes: [u32; MOST_RANKS],
     character_ends: [u32; 1 << 14],
@@ -53,28 +53,76 @@ pub(crate) struct Tables {
     padding: [u32; 11],
 }
 
-/// The first 16 bytes of a piece as two words, zero padded.
+/// The key of a piece: its first 15 bytes, zero padded, and its length in the top byte, where 16 stands for that and more.
+/// The bytes are the first of the 16 given.
 #[inline(always)]
-pub(crate) fn words(piece: &[u8]) -> (u64, u64) {
+pub(crate) fn piece_key(bytes: [u8; 16], length: usize) -> [u64; 2] {
+    let length = length.min(16);
+    let word = u128::from_le_bytes(bytes);
+    let [low_mask, high_mask] = KEY_MASKS[length];
+    [word as u64 & low_mask, (word >> 64) as u64 & high_mask | (length as u64) << 56]
+}
+
+/// [`piece_key`] of a piece behind which nothing can be read.
+#[inline]
+pub(crate) fn key_of(piece: &[u8]) -> [u64; 2] {
     let mut padded = [0; 16];
     let length = piece.len().min(16);
     padded[..length].copy_from_slice(&piece[..length]);
-    split_words(padded)
+    piece_key(padded, piece.len())
 }
 
-#[inline(always)]
-pub(crate) fn split_words(bytes: [u8; 16]) -> (u64, u64) {
-    let word = u128::from_le_bytes(bytes);
-    (word as u64, (word >> 64) as u64)
-}
+/// For each length the bits of its bytes in two words, of which the last byte is that of the length.
+static KEY_MASKS: [[u64; 2]; 17] = {
+    let mut masks = [[0; 2]; 17];
+    let mut length = 1;
+    while length < masks.len() {
+        let bits = if length < 15 { 8 * length } else { 120 };
+        let mask = u128::MAX >> (128 - bits);
+        masks[length] = [mask as u64, (mask >> 64) as u64];
+        length += 1;
+    }
+    masks
+};
 
-/// The id in an entry of the piece table, and 0 if it is that of this very piece. The length of a piece above 12
-/// bytes is in no entry, so that bytes behind the twelfth need no test.
+/// The id in an entry of the piece table, and 0 if it is that of this very key. The length of a piece above 12 bytes is in
+/// no entry, so that bytes behind the twelfth, where the id is, need no test.
 #[inline(always)]
-pub(crate) fn entry_id(entry: &[u64; 2], low: u64, high: u64, length: u64) -> (u32, u64) {
+pub(crate) fn entry_id(entry: &[u64; 2], key: [u64; 2]) -> (u32, u64) {
     let id = (entry[1] >> 32) as u32 & ((1 << RANK_BITS) - 1);
-    let difference = (entry[0] ^ low) | ((entry[1] ^ (high | length << 56)) & 0xFF00_0000_FFFF_FFFF);
+    let difference = (entry[0] ^ key[0]) | ((entry[1] ^ key[1]) & 0xFF00_0000_FFFF_FFFF);
     (id, difference)
+}
+
+/// Three ranks of two bytes; [`TwoBytes::NONE`] where there is no such token.
+#[derive(Clone, Copy)]
+pub(crate) struct TwoBytes(u64);
+
+impl TwoBytes {
+    /// Greater than all ranks.
+    pub(crate) const NONE: u32 = (1 << RANK_BITS) - 1;
+
+    fn new(rank: u32, ends: u32, begins: u32) -> TwoBytes {
+        TwoBytes(u64::from(rank) | u64::from(ends) << RANK_BITS | u64::from(begins) << (2 * RANK_BITS))
+    }
+
+    /// Rank of the token of the two.
+    #[inline(always)]
+    pub(crate) fn rank(self) -> u32 {
+        self.0 as u32 & TwoBytes::NONE
+    }
+
+    /// Lowest rank of a token that ends with the two.
+    #[inline(always)]
+    pub(crate) fn ends(self) -> u32 {
+        (self.0 >> RANK_BITS) as u32 & TwoBytes::NONE
+    }
+
+    /// Lowest rank of a token that begins with the two.
+    #[inline(always)]
+    pub(crate) fn begins(self) -> u32 {
+        (self.0 >> (2 * RANK_BITS)) as u32 & TwoBytes::NONE
+    }
 }
 
 impl Tables {
@@ -84,10 +132,10 @@ impl Tables {
         self.first_id
     }
 
-    /// Hash of a piece of at most 16 bytes for the piece table.
+    /// Hash of a key for the piece table.
     #[inline(always)]
-    pub(crate) fn hash_of_piece(&self, low: u64, high: u64, length: u64) -> u64 {
-        piece_hash(low, high, length, self.piece_seed)
+    pub(crate) fn hash_of(&self, key: [u64; 2]) -> u64 {
+        piece_hash(key, self.piece_seed)
     }
 
     /// The slot where a piece with this hash stands if it is a token.
@@ -102,15 +150,15 @@ impl Tables {
         &self.piece_slots[slot % (1 << PIECE_SLOT_BITS)]
     }
 
-    /// Rank of a piece of at most 12 bytes that is likely no token: a byte a slot turns most of them away.
+    /// Rank of a piece that is likely no token of at most 12 bytes: a byte a slot turns most of them away.
     #[inline(always)]
-    pub(crate) fn rank_of_unlikely(&self, low: u64, high: u64, length: u64) -> Option<u32> {
-        let hash = self.hash_of_piece(low, high, length);
+    pub(crate) fn rank_of_unlikely(&self, key: [u64; 2]) -> Option<u32> {
+        let hash = self.hash_of(key);
         let slot = self.piece_slot(hash);
         if self.piece_fingerprints[slot % (1 << PIECE_SLOT_BITS)] != fingerprint(hash) {
             return None;
         }
-        let (id, difference) = entry_id(self.piece_entry(slot), low, high, length);
+        let (id, difference) = entry_id(self.piece_entry(slot), key);
         (difference == 0).then(|| id - self.first_id)
     }
 
@@ -140,9 +188,8 @@ impl Tables {
         if piece.len() > PIECE_BYTES {
             return self.rank_of_long(piece);
         }
-        let (low, high) = words(piece);
-        let entry = self.piece_entry(self.piece_slot(self.hash_of_piece(low, high, piece.len() as u64)));
-        let (id, difference) = entry_id(entry, low, high, piece.len() as u64);
+        let key = key_of(piece);
+        let (id, difference) = entry_id(self.piece_entry(self.piece_slot(self.hash_of(key))), key);
         (difference == 0).then(|| id - self.first_id)
     }
 
@@ -166,7 +213,14 @@ impl Tables {
     /// Rank of the token of two bytes, or `NO_RANK`.
     #[inline(always)]
     pub(crate) fn two_byte_rank(&self, first: u8, second: u8) -> u32 {
-        self.two_byte_ranks[usize::from(first) | usize::from(second) << 8]
+        let rank = self.two_bytes(first, second).rank();
+        if rank == TwoBytes::NONE { NO_RANK } else { rank }
+    }
+
+    /// What is known of two neighbouring bytes.
+    #[inline(always)]
+    pub(crate) fn two_bytes(&self, first: u8, second: u8) -> TwoBytes {
+        TwoBytes(self.two_bytes[usize::from(first) | usize::from(second) << 8])
     }
 
     /// Rank of the token that two neighbours merge into, or `NO_RANK`.
@@ -174,12 +228,12 @@ impl Tables {
     pub(crate) fn merged_rank(&self, left: u32, right: u32) -> u32 {
         let key = pair_key(left, right);
         let hash = word_hash(key, self.pair_seed);
-        // Most pairs that are asked for do not exist; the filter knows without touching a cold line of the table.
-        if !has_bit(&self.pair_filter, (hash >> (64 - PAIR_FILTER_BITS)) as usize) {
-            return NO_RANK;
-        }
+        // Most pairs that are asked for do not exist; the filter knows without touching a cold line of the table. Slot 0
+        // is as good as any for them, and warm: there is no branch to guess wrong.
+        let is_likely = has_bit(&self.pair_filter, (hash >> (64 - PAIR_FILTER_BITS)) as usize);
         let displacement = self.pair_displacements[bucket(hash, PAIR_BUCKET_BITS)];
-        let entry = self.pair_slots[displaced_slot(hash, displacement, PAIR_SLOT_BITS)];
+        let slot = displaced_slot(hash, displacement, PAIR_SLOT_BITS) & usize::from(is_likely).wrapping_neg();
+        let entry = self.pair_slots[slot];
         if entry >> RANK_BITS == key { entry as u32 & ((1 << RANK_BITS) - 1) } else { NO_RANK }
     }
 

@@ -7,7 +7,7 @@
 use super::super::layout::{
     NO_RANK, PAIR_BUCKET_BITS, PAIR_FILTER_BITS, PAIR_SLOT_BITS, RANK_BITS, pair_key, word_hash,
 };
-use super::super::{Tables, set_bit};
+use super::super::{Tables, TwoBytes, set_bit};
 use super::Vocabulary;
 use super::perfect_hash::PerfectHash;
 
@@ -40,13 +40,22 @@ fn pairs(vocabulary: &Vocabulary<'_>, tables: &mut Tables) -> Option<()> {
     Some(())
 }
 
-/// The rank of every token of two bytes, for the first row of a merge.
+/// For every two bytes the rank of their token, and the lowest ranks of a token that ends and of one that begins with them.
 fn two_bytes(vocabulary: &Vocabulary<'_>, tables: &mut Tables) {
-    tables.two_byte_ranks.fill(NO_RANK);
+    let mut facts = vec![[TwoBytes::NONE; 3]; 1 << 16];
+    let keep_lowest = |fact: &mut u32, rank| *fact = (*fact).min(rank);
     for (rank, token) in vocabulary.iter() {
-        if let &[first, second] = token {
-            tables.two_byte_ranks[usize::from(first) | usize::from(second) << 8] = rank;
+        if let (Some(&[first, second]), Some(&[before, last])) = (token.first_chunk(), token.last_chunk()) {
+            let index = |first: u8, second: u8| usize::from(first) | usize::from(second) << 8;
+            if token.len() == 2 {
+                keep_lowest(&mut facts[index(first, second)][0], rank);
+            }
+            keep_lowest(&mut facts[index(before, last)][1], rank);
+            keep_lowest(&mut facts[index(first, second)][2], rank);
         }
+    }
+    for (place, [rank, ends, begins]) in tables.two_bytes.iter_mut().zip(facts) {
+        *place = TwoBytes::new(rank, ends, begins).0;
     }
 }
 

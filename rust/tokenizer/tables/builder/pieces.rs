@@ -6,7 +6,7 @@ use super::super::layout::{
     LENGTHS_BITS, LONG_LENGTHS_BITS, LONG_SLOT_BITS, LONG_TOKENS_BYTES, NO_RANK, PIECE_BUCKET_BITS,
     PIECE_BYTES, PIECE_SLOT_BITS, context_slot, fingerprint, long_lengths_slot, long_slot, piece_hash,
 };
-use super::super::{Tables, first_word, words};
+use super::super::{Tables, first_word, key_of};
 use super::Vocabulary;
 use super::perfect_hash::PerfectHash;
 
@@ -24,19 +24,16 @@ pub(super) fn lay_out(vocabulary: &Vocabulary<'_>, tables: &mut Tables) -> Optio
 /// Tokens of at most 12 bytes: slots of 16 bytes with the bytes of the token, its id from bit 96 on and its length in the
 /// top byte. An empty slot has length 0, which no piece has.
 fn short_tokens(vocabulary: &Vocabulary<'_>, tables: &mut Tables) -> Option<()> {
-    let keys: Vec<(u32, u64, u64, u64)> = vocabulary
+    let keys: Vec<(u32, [u64; 2])> = vocabulary
         .iter()
         .filter(|(_, token)| token.len() <= PIECE_BYTES)
-        .map(|(rank, token)| {
-            let (low, high) = words(token);
-            (rank + tables.first_id, low, high, token.len() as u64)
-        })
+        .map(|(rank, token)| (rank + tables.first_id, key_of(token)))
         .collect();
-    let hash = |key: usize, seed| piece_hash(keys[key].1, keys[key].2, keys[key].3, seed);
+    let hash = |key: usize, seed| piece_hash(keys[key].1, seed);
     let perfect = PerfectHash::find(keys.len(), PIECE_BUCKET_BITS, PIECE_SLOT_BITS, hash)?;
     for (key, &slot) in perfect.slots.iter().enumerate() {
-        let (id, low, high, length) = keys[key];
-        tables.piece_slots[slot] = [low, high | u64::from(id) << 32 | length << 56];
+        let (id, [low, high]) = keys[key];
+        tables.piece_slots[slot] = [low, high | u64::from(id) << 32];
         tables.piece_fingerprints[slot] = fingerprint(hash(key, perfect.seed));
     }
     tables.piece_displacements.copy_from_slice(&perfect.displacements);
@@ -68,7 +65,7 @@ fn long_tokens(vocabulary: &Vocabulary<'_>, tables: &mut Tables) -> Option<()> {
 fn lengths(vocabulary: &Vocabulary<'_>, tables: &mut Tables) {
     for (_, token) in vocabulary.iter().filter(|(_, token)| token.len() >= 4) {
         let is_long = token.len() > PIECE_BYTES;
-        let four = words(&token[..4]).0 as u32;
+        let four = key_of(&token[..4])[0] as u32;
         tables.lengths[context_slot(four, LENGTHS_BITS)] |= 1 << if is_long { 15 } else { token.len() };
         if is_long {
             let slot = long_lengths_slot(first_word(token)) % (1 << LONG_LENGTHS_BITS);

@@ -1,0 +1,297 @@
+//! The steps that a chunk of pieces goes through together: keys, look-up, cache, merges.
+//!
+//! The lines of memory that a step reads are prefetched by the step before, and no step branches on whether one piece was
+//! found: those that were not are listed.
+
+use bytemuck::zeroed_box;
+
+use super::backtrack::encode_long;
+use super::cache::{Cache, LARGE_BYTES, SMALL_BYTES, large_hash};
+use super::class_masks::READ;
+use super::merge::{MERGE_BYTES, Merges, ShortPiece};
+use super::output::SLACK;
+use super::prefetch::prefetch;
+use crate::tokenizer::TokenId;
+use crate::tokenizer::tables::{Tables, entry_id, piece_key};
+
+/// Ids of a piece that are kept beside each other; more go to [`Steps::long_results`].
+pub(super) const RESULT: usize = 16;
+
+/// Start and end of piece `i` of those that are one behind the other: their starts, and the end of the last.
+#[inline(always)]
+fn span(starts: &[u32], i: usize) -> (usize, usize) {
+    (starts[i] as usize, starts[i + 1] as usize)
+}
+
+/// Pieces that are looked up together: their keys and the lines of the tables that they ask for fit the first cache.
+const BLOCK: usize = 256;
+
+/// What the steps of a chunk leave for one another; the greater arrays are on the heap, for threads of a small stack. Index `i` is a piece of the chunk, `m` one of its misses.
+pub(super) struct Steps<const PIECES: usize> {
+    /// `[i]` within a block
+    keys: [[u64; 2]; BLOCK],
+    /// `[i]` within a block: where the piece stands if it is a token.
+    slots: [u32; BLOCK],
+    /// `[i]`; of a miss, any number. [`SLACK`] more can be read.
+    pub(super) ids: Box<[TokenId; PIECES]>,
+    /// `[m]` its `i`.
+    pub(super) misses: Box<[u32; PIECES]>,
+    /// `[m]` for the cache.
+    hashes: Box<[u64; PIECES]>,
+    /// `[m]` its ids. Where they are more than [`RESULT`], the first is their place in `long_results`.
+    results: Box<[[TokenId; RESULT]; PIECES]>,
+    /// `[m]` how many ids.
+    pub(super) counts: Box<[u32; PIECES]>,
+    /// The `m` of those that the cache does not know.
+    pub(super) unknown: Box<[u32; PIECES]>,
+    pub(super) long_results: Vec<TokenId>,
+}
+
+/// How many pieces of a chunk were no short tokens, and how many of these the cache does not know.
+pub(super) struct Missed {
+    pub(super) missed: usize,
+    pub(super) unknown: usize,
+}
+
+impl<const PIECES: usize> Steps<PIECES> {
+    pub(super) fn new() -> Steps<PIECES> {
+        Steps {
+            keys: [[0; 2]; BLOCK],
+            slots: [0; BLOCK],
+            ids: zeroed_box(),
+            misses: zeroed_box(),
+            hashes: zeroed_box(),
+            results: zeroed_box(),
+            counts: zeroed_box(),
+            unknown: zeroed_box(),
+            long_results: Vec::new(),
+        }
+    }
+
+    /// Looks each piece up among the short tokens, and those that are none in the cache.
+    #[inline(always)]
+    pub(super) fn look_up(
+        &mut self,
+        tables: &Tables,
+        cache: &Cache,
+        readable: &[u8],
+        starts: &[u32],
+        wants_ids: bool,
+    ) -> Missed {
+        let pieces = starts.len() - 1;
+        self.long_results.clear();
+        let mut found = Missed { missed: 0, unknown: 0 };
+        for block in (0..pieces).step_by(BLOCK) {
+            let first_miss = found.missed;
+            self.look_up_tokens(tables, readable, starts, block, pieces.min(block + BLOCK), &mut found);
+            if found.missed > first_miss {
+                self.ask_cache(tables, cache, readable, starts, block, first_miss, &mut found, wants_ids);
+            }
+        }
+        found
+    }
+
+    /// Looks the pieces from `block` up to `end` up among the short tokens; lists the others in `misses`.
+    #[inline(always)]
+    fn look_up_tokens(
+        &mut self,
+        tables: &Tables,
+        readable: &[u8],
+        starts: &[u32],
+        block: usize,
+        end: usize,
+        found: &mut Missed,
+    ) {
+        for (i, (key, slot)) in (block..end).zip(self.keys.iter_mut().zip(&mut self.slots)) {
+            let (start, end) = span(starts, i);
+            *key = piece_key(*first_bytes(readable, start), end - start);
+            let place = tables.piece_slot(tables.hash_of(*key));
+            prefetch(tables.piece_entry(place));
+            *slot = place as u32;
+        }
+        let mut missed = found.missed;
+        let keys = self.keys.iter().zip(&self.slots);
+        for (i, ((key, &slot), id)) in (block..end).zip(keys.zip(&mut self.ids[block..end])) {
+            let (entry_id, difference) = entry_id(tables.piece_entry(slot as usize), *key);
+            *id = entry_id;
+            self.misses[missed] = i as u32;
+            missed += usize::from(difference != 0);
+        }
+        found.missed = missed;
+    }
+
+    /// Finds the ids of the misses from `first_miss` on that the cache knows; lists the others in `unknown`.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "a step of one function, inlined into it")]
+    fn ask_cache(
+        &mut self,
+        tables: &Tables,
+        cache: &Cache,
+        readable: &[u8],
+        starts: &[u32],
+        block: usize,
+        first_miss: usize,
+        found: &mut Missed,
+        wants_ids: bool,
+    ) {
+        let misses = first_miss..found.missed;
+        let mut has_large = false;
+        for m in misses.clone() {
+            let i = self.misses[m] as usize;
+            let (start, end) = span(starts, i);
+            if end - start <= SMALL_BYTES {
+                self.hashes[m] = tables.hash_of(self.keys[i - block]);
+                prefetch(cache.small_set(self.hashes[m]));
+            } else if end - start <= LARGE_BYTES {
+                self.hashes[m] = large_hash(&readable[start..end]);
+                prefetch(cache.large_places(self.hashes[m]));
+                has_large = true;
+            }
+        }
+        if has_large {
+            for m in misses.clone() {
+                let (start, end) = span(starts, self.misses[m] as usize);
+                if end - start > SMALL_BYTES {
+                    prefetch(cache.ring_word(cache.large_places(self.hashes[m])[0]));
+                }
+            }
+        }
+        for m in misses {
+            let i = self.misses[m] as usize;
+            let (start, end) = span(starts, i);
+            let is_known = if end - start <= SMALL_BYTES {
+                let (ids, is_known) = cache.find_small(self.hashes[m], self.keys[i - block]);
+                self.counts[m] = ids.count();
+                if wants_ids {
+                    ids.unpack(&mut self.results[m]);
+                }
+                is_known
+            } else if end - start <= LARGE_BYTES
+                && let Some((words, count)) = cache.find_large(self.hashes[m], &readable[start..end])
+            {
+                self.counts[m] = count as u32;
+                if wants_ids {
+                    self.keep_words(m, words, count);
+                }
+                true
+            } else {
+                false
+            };
+            self.unknown[found.unknown] = m as u32;
+            found.unknown += usize::from(!is_known);
+        }
+    }
+
+    /// Makes the ids, two a word, those of miss `m`.
+    #[inline(always)]
+    fn keep_words(&mut self, m: usize, words: &[u64], count: usize) {
+        let ids = words.iter().flat_map(|&word| [word as TokenId, (word >> 32) as TokenId]);
+        if count <= RESULT {
+            self.results[m].iter_mut().zip(ids).for_each(|(place, id)| *place = id);
+        } else {
+            let from = self.long_results.len();
+            self.long_results.extend(ids);
+            self.long_results.resize(from + count + SLACK, 0);
+            self.results[m][0] = from as TokenId;
+        }
+    }
+
+    /// Encodes miss `m`, which the cache does not know, and makes it know it. The ids may come later: [`Steps::finish`].
+    /// [`READ`] bytes can be read from the start of each piece.
+    #[inline(always)]
+    pub(super) fn encode_unknown(
+        &mut self,
+        tables: &Tables,
+        (cache, merges): (&mut Cache, &mut Merges),
+        readable: &[u8],
+        starts: &[u32],
+        m: usize,
+    ) {
+        let (start, end) = span(starts, self.misses[m] as usize);
+        let piece = &readable[start..end];
+        if let Some(rank) = tables.rank_of_long(piece) {
+            return self.keep(cache, piece, m, &[rank + tables.first_id()]);
+        }
+        if piece.len() <= MERGE_BYTES {
+            let short = ShortPiece::new(first_bytes(readable, start), piece.len());
+            let mut done = |m: u32, ids: &[TokenId]| self.keep_merged(cache, readable, starts, m, ids);
+            return merges.add(tables, short, m as u32, &mut done);
+        }
+        let from = self.long_results.len();
+        let long_results = &mut self.long_results;
+        encode_long(tables, piece, |id| long_results.push(id));
+        self.keep_end(cache, piece, m, from);
+    }
+
+    /// Merges to the end what has been begun.
+    #[inline(always)]
+    pub(super) fn finish(
+        &mut self,
+        tables: &Tables,
+        (cache, merges): (&mut Cache, &mut Merges),
+        readable: &[u8],
+        starts: &[u32],
+    ) {
+        merges.finish(tables, &mut |m, ids| self.keep_merged(cache, readable, starts, m, ids));
+    }
+
+    fn keep_merged(&mut self, cache: &mut Cache, readable: &[u8], starts: &[u32], m: u32, ids: &[TokenId]) {
+        let (start, end) = span(starts, self.misses[m as usize] as usize);
+        self.keep(cache, &readable[start..end], m as usize, ids);
+    }
+
+    /// Makes the ids those of miss `m`, here and in the cache.
+    #[inline(always)]
+    pub(super) fn keep(&mut self, cache: &mut Cache, piece: &[u8], m: usize, ids: &[TokenId]) {
+        remember(cache, piece, self.hashes[m], ids);
+        self.counts[m] = ids.len() as u32;
+        if let Some(places) = self.results[m].get_mut(..ids.len()) {
+            places.copy_from_slice(ids);
+        } else {
+            self.results[m][0] = self.long_results.len() as TokenId;
+            self.long_results.extend_from_slice(ids);
+            self.long_results.resize(self.long_results.len() + SLACK, 0);
+        }
+    }
+
+    /// Makes the ids that were put at the end of `long_results` those of miss `m`, here and in the cache.
+    fn keep_end(&mut self, cache: &mut Cache, piece: &[u8], m: usize, from: usize) {
+        let ids = &self.long_results[from..];
+        remember(cache, piece, self.hashes[m], ids);
+        self.counts[m] = ids.len() as u32;
+        if let Some(places) = self.results[m].get_mut(..ids.len()) {
+            places.copy_from_slice(ids);
+            self.long_results.truncate(from);
+        } else {
+            self.results[m][0] = from as TokenId;
+            self.long_results.resize(self.long_results.len() + SLACK, 0);
+        }
+    }
+
+    /// The ids of miss `m` and how many they are; [`SLACK`] more can be read, or [`RESULT`] in all.
+    #[inline(always)]
+    pub(super) fn result(&self, m: usize) -> (&[TokenId], usize) {
+        let count = self.counts[m] as usize;
+        let ids = &self.results[m];
+        if count <= RESULT { (&ids[..], count) } else { (&self.long_results[ids[0] as usize..], count) }
+    }
+}
+
+#[inline(always)]
+fn remember(cache: &mut Cache, piece: &[u8], hash: u64, ids: &[TokenId]) {
+    if piece.len() <= SMALL_BYTES {
+        cache.remember_small(piece, hash, ids);
+    } else if piece.len() <= LARGE_BYTES {
+        cache.remember_large(piece, hash, ids);
+    }
+}
+
+/// The bytes from `start` on.
+#[inline(always)]
+fn first_bytes<const COUNT: usize>(readable: &[u8], start: usize) -> &[u8; COUNT] {
+    const { assert!(COUNT <= READ) };
+    match readable[start..start + COUNT].first_chunk() {
+        Some(bytes) => bytes,
+        None => &[0; COUNT],
+    }
+}
