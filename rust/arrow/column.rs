@@ -98,7 +98,7 @@ impl Column {
         Column { format: c"l", chunks: chunks.into_iter().map(Arc::new).collect() }
     }
 
-    /// The ids of any number of chunks: a list, or a large_list where a chunk has more ids than `list_max`.
+    /// The ids of any number of chunks: a list, or a `large_list` where a chunk has more ids than `list_max`.
     /// That is [`Column::LIST_MAX`], but for tests.
     pub fn ids(mut chunks: Vec<Chunk>, list_max: usize) -> Column {
         let is_large =
@@ -179,7 +179,7 @@ impl Column {
                     ids.extend_from_slice(more);
                     match more_offsets {
                         Offsets::Small(more) => {
-                            offsets.extend(more[1..].iter().map(|&end| before + i64::from(end)))
+                            offsets.extend(more[1..].iter().map(|&end| before + i64::from(end)));
                         }
                         Offsets::Large(more) => offsets.extend(more[1..].iter().map(|&end| before + end)),
                     }

@@ -1,4 +1,4 @@
-//! An array of texts from somebody else: utf8, large_utf8, string_view, and dictionaries of them.
+//! An array of texts from somebody else: utf8, `large_utf8`, `string_view`, and dictionaries of them.
 //!
 //! All of it is checked once, when it is read; after that a text is a borrowed `str`.
 
@@ -117,8 +117,9 @@ unsafe fn read(
         return Err(broken(format!("{} buffers instead of {expected}", array.n_buffers)));
     }
     // SAFETY: `buffers` has `n_buffers` pointers, which is a small positive number.
-    let buffers =
-        unsafe { slice::from_raw_parts(array.buffers.cast::<*const u8>(), array.n_buffers as usize) };
+    let buffers = unsafe {
+        slice::from_raw_parts(array.buffers.cast::<*const u8>(), array.n_buffers.cast_unsigned() as usize)
+    };
     // SAFETY: the buffers are those of an array with this window.
     unsafe {
         let valid = Validity::new(buffers[0], window, array.null_count)?;
@@ -211,9 +212,10 @@ unsafe fn offset_values<const BYTES: usize>(
         last = offset;
     }
     // SAFETY: the data ends at the last offset at the earliest.
-    let data = unsafe { buffer(buffers[2], last as usize) }?;
+    let data = unsafe { buffer(buffers[2], last.cast_unsigned() as usize) }?;
     let value = |index: usize| {
-        let (start, end) = (number(offsets[index]) as usize, number(offsets[index + 1]) as usize);
+        let at = |index: usize| number(offsets[index]).cast_unsigned() as usize;
+        let (start, end) = (at(index), at(index + 1));
         if valid.at(index) { text(&data[start..end], index) } else { Ok(None) }
     };
     (0..window.length).map(value).collect()

@@ -20,8 +20,8 @@ impl PyTokenizer {
     /// Return the count of each text of an Arrow array, as an Arrow array of int64; null where the text is.
     ///
     /// `array`: any object with `__arrow_c_array__` or `__arrow_c_stream__`, such as an array, a chunked array
-    /// or a series of texts (utf8, large_utf8, string_view, or dictionaries of them). Nothing is copied on the
-    /// way in or out; chunks stay chunks.
+    /// or a series of texts (utf8, `large_utf8`, `string_view`, or dictionaries of them). Nothing is copied on
+    /// the way in or out; chunks stay chunks.
     ///
     /// >>> import pyarrow
     /// >>> counts = nemo_fast.Tokenizer().count_arrow(pyarrow.array(["Hello, how are you?", None, ""]))
@@ -37,7 +37,7 @@ impl PyTokenizer {
     /// Return the token ids of each text of an Arrow array, as an Arrow array of lists of uint32; null where
     /// the text is.
     ///
-    /// `array` as in `count_arrow`. The lists are a large_list where a chunk has more than 2**31 - 1 ids.
+    /// `array` as in `count_arrow`. The lists are a `large_list` where a chunk has more than 2**31 - 1 ids.
     ///
     /// >>> import pyarrow
     /// >>> ids = nemo_fast.Tokenizer().encode_arrow(pyarrow.array(["Hello", None, ""]))

@@ -1,8 +1,8 @@
-"""`count_arrow` and `encode_arrow`: every kind of array of texts, against `count` and `encode` of each value."""
+"""`count_arrow` and `encode_arrow`: arrays of texts, against `count` and `encode` of each value."""
 
 import gc
 
-import polars
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -23,12 +23,14 @@ values = st.lists(st.none() | st.text(max_size=30))
 
 
 class Broken:
-    """An array whose buffers are as given, which pyarrow does not look at."""
+    """An array whose buffers become what is given after pyarrow has looked at zeros."""
 
-    def __init__(self, kind, length, buffers, offset=0):
-        self.array = pa.Array.from_buffers(
-            kind, length, [b and pa.py_buffer(b) for b in buffers], offset=offset
-        )
+    def __init__(self, kind, length, contents):
+        buffers = [content and bytearray(len(content)) for content in contents]
+        self.array = pa.Array.from_buffers(kind, length, [b and pa.py_buffer(b) for b in buffers])
+        for buffer, content in zip(buffers, contents, strict=True):
+            if buffer:
+                buffer[:] = content
 
     def __arrow_c_array__(self, requested_schema=None):
         return self.array.__arrow_c_array__(requested_schema)
@@ -81,11 +83,11 @@ def test_chunks_stay_chunks(parts, kind, start):
 
 @given(values, values)
 def test_polars_series(first, second):
-    series = polars.Series(first, dtype=polars.String).append(polars.Series(second, dtype=polars.String))
+    series = pl.Series(first, dtype=pl.String).append(pl.Series(second, dtype=pl.String))
     check(series, first + second)
-    check(series.cast(polars.Categorical), first + second)
+    check(series.cast(pl.Categorical), first + second)
     tokenizer = nemo_fast.Tokenizer()
-    assert polars.Series(tokenizer.count_arrow(series)).to_list() == [
+    assert pl.Series(tokenizer.count_arrow(series)).to_list() == [
         None if text is None else tokenizer.count(text) for text in first + second
     ]
 
@@ -166,7 +168,6 @@ def int32s(*numbers):
     [
         (Broken(pa.string(), 2, [None, int32s(0, 5, 2), b"abcde"]), "offset 2 is 2, after 5"),
         (Broken(pa.string(), 1, [None, int32s(-1, 1), b"a"]), "offset 0 is -1, after 0"),
-        (Broken(pa.string(), 1, [None, int32s(0, 1), None]), "no buffer where 1 bytes are due"),
         (
             Broken(pa.string_view(), 1, [None, int32s(13, 0, 0, 1), b"thirteen bytes"[:13]]),
             "view 0 is 13 bytes at 1 of buffer 0",
@@ -195,17 +196,7 @@ def test_keys_outside_the_dictionary(tokenizer, key):
 
 def test_values_must_be_utf8(tokenizer):
     data = [int32s(0, 1, 4), b"a\xe2\x82x"]
-    with pytest.raises(TokenizerError, match="^value 1 of the Arrow array is not UTF-8 at byte 0$"):
+    with pytest.raises(TokenizerError, match=r"^value 1 of the Arrow array is not UTF-8 at byte 0$"):
         tokenizer.count_arrow(Broken(pa.string(), 2, [None, *data]))
     # Under a null there may be anything.
     assert pa.array(tokenizer.count_arrow(Broken(pa.string(), 2, [b"\x01", *data]))).to_pylist() == [1, None]
-
-
-def test_a_stream_that_fails_says_why(tokenizer):
-    def batches():
-        yield pa.record_batch({"text": ["a"]})
-        raise RuntimeError("the disk is gone")
-
-    reader = pa.RecordBatchReader.from_batches(pa.schema({"text": pa.string()}), batches())
-    with pytest.raises(TypeError, match="found struct"):
-        tokenizer.count_arrow(reader)
