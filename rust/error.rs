@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::arrow::ArrowError;
 use crate::backend::DeviceError;
 use crate::checkpoint::CheckpointError;
 use crate::generation::GenerationError;
@@ -30,6 +31,9 @@ pub enum Error {
     /// Token ids or a vocabulary.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// An array of another library.
+    #[error(transparent)]
+    Arrow(#[from] ArrowError),
     /// Messages that the instruct template does not allow.
     #[error(transparent)]
     Prompt(#[from] PromptError),

@@ -11,6 +11,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`arrow`] | arrays of texts from other libraries, and results for them |
 //! | [`tokenizer`] | text to token ids and back; knows no model and no device |
 //! | [`prompt`] | chat messages to token ids |
 //! | [`fp8`] | the one conversion between E4M3 and floats, and the choice of scales |
@@ -22,6 +23,7 @@
 //!
 //! The Python bindings (`python`, behind the feature of that name) are the only files that name pyo3.
 
+pub mod arrow;
 pub mod backend;
 pub mod checkpoint;
 pub mod error;

@@ -2,10 +2,12 @@
 
 use pyo3::create_exception;
 use pyo3::exceptions::{
-    PyException, PyFileNotFoundError, PyKeyboardInterrupt, PyOSError, PyPermissionError, PyValueError,
+    PyException, PyFileNotFoundError, PyKeyboardInterrupt, PyOSError, PyPermissionError, PyTypeError,
+    PyValueError,
 };
 use pyo3::prelude::*;
 
+use crate::arrow::ArrowError;
 use crate::error::Error;
 use crate::generation;
 
@@ -32,8 +34,11 @@ impl From<Error> for PyErr {
                 _ => PyOSError::new_err(message),
             },
             Error::Interrupted => PyKeyboardInterrupt::new_err(message),
-            Error::Argument(_) => PyValueError::new_err(message),
-            Error::Tokenizer(_) => TokenizerError::new_err(message),
+            Error::Argument(_) | Error::Arrow(ArrowError::Broken(_)) => PyValueError::new_err(message),
+            Error::Tokenizer(_) | Error::Arrow(ArrowError::NotUtf8 { .. }) => {
+                TokenizerError::new_err(message)
+            }
+            Error::Arrow(ArrowError::NotTexts { .. }) => PyTypeError::new_err(message),
             Error::Prompt(error) => prompt_exception(message, error.error_type),
             Error::Checkpoint(_) => CheckpointError::new_err(message),
             Error::Device(_) => DeviceError::new_err(message),

@@ -9,6 +9,7 @@
 
 use pyo3::prelude::*;
 
+mod arrow;
 mod build_info;
 mod checkpoint;
 mod convert;
@@ -24,6 +25,8 @@ mod without_gil;
 mod _native {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::arrow::ArrowColumn;
     #[pymodule_export]
     use super::build_info::build_info;
     #[pymodule_export]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::float_cmp, reason = "where results must be equal to the bit, or are exact")]
 
+mod arrow;
 mod backend;
 mod engine;
 mod fp8;
