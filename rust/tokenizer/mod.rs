@@ -7,7 +7,8 @@
 //! That is the plain path, the plainest that is exact on every input and linear in its length: it is the
 //! specification, and what the tests compare with. `fast` is its twin, which everyone gets. Control strings such as
 //! `[INST]` in a text are text like any other; special tokens come from the code that builds a prompt. Only a
-//! caller who asks for it gets them from a text (`control_strings`).
+//! caller who asks for it gets them from a text (`control_strings`). Texts that are not UTF-8 come in through [`Text`],
+//! and many or large ones are shared among threads (`parallel`).
 
 mod base64;
 mod bpe;
@@ -16,6 +17,7 @@ mod control_strings;
 mod embedded;
 mod fast;
 mod loading;
+mod parallel;
 mod plain_ranks;
 mod pretokenizer;
 mod special_names;
@@ -24,7 +26,10 @@ mod stream_decoder;
 #[allow(dead_code, reason = "some of it only the build script calls")]
 mod tables;
 mod tekken_file;
+mod text;
+mod text_cuts;
 mod token_table;
+mod transcode;
 mod unicode_classes;
 mod vocabulary;
 
@@ -37,6 +42,8 @@ pub use loading::TokenizerParts;
 use pretokenizer::Pretokens;
 pub use stream_decoder::StreamDecoder;
 pub use tekken_file::TekkenFileError;
+pub use parallel::{Encoded, cores};
+pub use text::{EncodeOptions, Text};
 pub use token_table::{SpecialPolicy, TokenTable, Utf8Policy};
 use vocabulary::Vocabulary;
 
