@@ -1,43 +1,18 @@
-//! Python values to Rust: texts, token ids and options. What is refused here names what was found.
+//! Python values to Rust: token ids and options; texts are in `text_input`. What is refused here names what was found.
 
 use std::borrow::Cow;
 
 use pyo3::buffer::{Element, ElementType, PyUntypedBuffer};
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyByteArray, PyBytes, PySequence, PyString};
 
 use crate::error::Error;
-use crate::tokenizer::{ControlStrings, SpecialPolicy, TokenId, TokenizerError, Utf8Policy};
+use crate::tokenizer::{ControlStrings, SpecialPolicy, Text, TokenId, TokenizerError, Utf8Policy};
 
-/// A text: `str`, or `bytes` that are UTF-8.
-pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
-    if let Ok(string) = value.cast::<PyString>() {
-        return string_text(string);
-    }
-    let Ok(bytes) = value.cast::<PyBytes>() else {
-        return Err(type_error("text must be str or bytes", value));
-    };
-    match std::str::from_utf8(bytes.as_bytes()) {
-        Ok(text) => Ok(Cow::Borrowed(text)),
-        Err(error) => Err(Error::from(TokenizerError::NotUtf8 { offset: error.valid_up_to() }).into()),
-    }
-}
-
-/// The characters of a `str`. It may hold surrogates: a pair of them is one character, a lone one becomes
-/// U+FFFD, as in the reference.
+/// The UTF-8 of a `str`, borrowed where it is ASCII.
 pub(super) fn string_text<'a>(string: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, str>> {
-    match string.to_str() {
-        Ok(text) => Ok(Cow::Borrowed(text)),
-        Err(error) if error.is_instance_of::<PyUnicodeEncodeError>(string.py()) => {
-            let encoded = string.call_method1("encode", ("utf-16-le", "surrogatepass"))?;
-            let encoded = encoded.cast_into::<PyBytes>()?;
-            let units = encoded.as_bytes().chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
-            let characters = char::decode_utf16(units);
-            Ok(Cow::Owned(characters.map(|result| result.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()))
-        }
-        Err(error) => Err(error),
-    }
+    super::text_input::string_text(string).map(Text::to_utf8)
 }
 
 /// Token ids: a list, a tuple or another sequence of integers, or a buffer of integers such as a numpy array.

@@ -10,13 +10,17 @@
 use pyo3::prelude::*;
 
 mod arrow;
+mod batch;
 mod build_info;
 mod checkpoint;
 mod convert;
+mod encode;
 mod engine;
 mod errors;
 mod files;
+mod int_lists;
 mod prompt;
+mod text_input;
 mod tokenizer;
 mod without_gil;
 
@@ -27,6 +31,8 @@ mod _native {
 
     #[pymodule_export]
     use super::arrow::ArrowColumn;
+    #[pymodule_export]
+    use super::batch::PyTokenBatch;
     #[pymodule_export]
     use super::build_info::build_info;
     #[pymodule_export]

@@ -9,6 +9,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::convert;
+use super::text_input;
 use super::prompt::messages;
 use super::without_gil::without_gil;
 use crate::error::Error;
@@ -72,37 +73,6 @@ impl PyTokenizer {
         })
     }
 
-    /// Return the token ids of a text, on request between `<s>` (bos) and `</s>` (eos).
-    ///
-    /// `special`: control strings such as `[INST]` in the text are text ("text"), the special tokens of these
-    /// names ("parse"), or a `TokenizerError` ("forbid").
-    ///
-    /// >>> nemo_fast.Tokenizer().encode("Hi", bos=True, eos=True)
-    /// [1, 37133, 2]
-    /// >>> nemo_fast.Tokenizer().encode("<s>Hi", special="parse")
-    /// [1, 37133]
-    #[pyo3(signature = (text, *, bos=false, eos=false, special="text"))]
-    fn encode(&self, text: &Bound<'_, PyAny>, bos: bool, eos: bool, special: &str) -> PyResult<Vec<TokenId>> {
-        let content = convert::text(text)?;
-        let meaning = convert::control_strings(special)?;
-        without_gil(text.py(), || {
-            let mut ids = Vec::new();
-            ids.extend(bos.then(|| self.inner.bos_id()));
-            self.inner.encode_with(&content, meaning, &mut ids)?;
-            ids.extend(eos.then(|| self.inner.eos_id()));
-            Ok::<_, Error>(ids)
-        })
-    }
-
-    /// Return the number of token ids of a text, without special tokens. The ids are not built.
-    ///
-    /// >>> nemo_fast.Tokenizer().count("Hello, how are you?")
-    /// 6
-    fn count(&self, text: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let content = convert::text(text)?;
-        without_gil(text.py(), || Ok::<_, Error>(self.inner.count(&content)))
-    }
-
     /// Return the text of token ids.
     ///
     /// `errors`: bytes that are not UTF-8 become U+FFFD ("replace"), or are a `TokenizerError` ("strict").
@@ -155,7 +125,7 @@ impl PyTokenizer {
     /// >>> nemo_fast.Tokenizer().pretokens("Hello, how are you?")
     /// ['Hello', ',', ' how', ' are', ' you', '?']
     fn pretokens<'py>(&self, text: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let content = convert::text(text)?;
+        let content = text_input::text(text)?.to_utf8();
         PyList::new(text.py(), self.inner.pretokens(&content).collect::<Vec<_>>())
     }
 

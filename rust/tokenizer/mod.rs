@@ -17,6 +17,7 @@ mod control_strings;
 mod embedded;
 mod fast;
 mod loading;
+mod mapped_file;
 mod parallel;
 mod plain_ranks;
 mod pretokenizer;
@@ -39,10 +40,13 @@ use bpe::Merger;
 pub use control_strings::ControlStrings;
 pub use fast::{CpuChoice, CpuLevel};
 pub use loading::TokenizerParts;
+pub use mapped_file::map_file;
+#[cfg(feature = "python")]
+pub(crate) use parallel::utf8;
+pub use parallel::{Encoded, cores};
 use pretokenizer::Pretokens;
 pub use stream_decoder::StreamDecoder;
 pub use tekken_file::TekkenFileError;
-pub use parallel::{Encoded, cores};
 pub use text::{EncodeOptions, Text};
 pub use token_table::{SpecialPolicy, TokenTable, Utf8Policy};
 use vocabulary::Vocabulary;
@@ -102,6 +106,14 @@ pub enum TokenizerError {
     NotUtf8 {
         /// Bytes of the text that are UTF-8.
         offset: usize,
+    },
+    /// What is wrong with one of many texts.
+    #[error("text {index}: {error}")]
+    InText {
+        /// Which one.
+        index: usize,
+        /// What.
+        error: Box<TokenizerError>,
     },
 }
 

@@ -144,7 +144,7 @@ impl Tokenizer {
 }
 
 /// The text of bytes, or how many of them are one.
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, usize> {
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, usize> {
     simdutf8::basic::from_utf8(bytes)
         .or_else(|_| std::str::from_utf8(bytes).map_err(|error| error.valid_up_to()))
 }
