@@ -35,6 +35,9 @@ pub(super) struct PyTokenBatch {
     offsets: Py<PyArray1<i64>>,
 }
 
+/// What a batch is made of: its ids and offsets.
+type Parts<'a> = (&'a Py<PyArray1<TokenId>>, &'a Py<PyArray1<i64>>);
+
 #[pymethods]
 impl PyTokenBatch {
     #[new]
@@ -70,7 +73,8 @@ impl PyTokenBatch {
         let (ids, offsets) = (ids.as_slice()?, offsets.as_slice()?);
         let lists = PyList::empty(py);
         for ends in offsets.windows(2) {
-            let text = ids.get(ends[0] as usize..ends[1] as usize);
+            let place = |end: i64| usize::try_from(end).ok();
+            let text = place(ends[0]).zip(place(ends[1])).and_then(|(start, end)| ids.get(start..end));
             let text = text.ok_or_else(|| Error::Argument("the offsets were changed".to_owned()))?;
             lists.append(int_list(py, text)?)?;
         }
@@ -105,10 +109,7 @@ impl PyTokenBatch {
         builtins.getattr("map")?.call1((slf.getattr("__getitem__")?, indices))
     }
 
-    fn __reduce__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> (Bound<'py, PyType>, (&Py<PyArray1<TokenId>>, &Py<PyArray1<i64>>)) {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> (Bound<'py, PyType>, Parts<'_>) {
         (py.get_type::<PyTokenBatch>(), (&self.ids, &self.offsets))
     }
 

@@ -130,7 +130,7 @@ fn count(tokenizer: &Tokenizer, text: Text<'_>) -> usize {
     if text.len() < LARGE {
         return tokenizer.count_text(text);
     }
-    tokenizer.count_texts(&[text], cores()).iter().sum::<i64>() as usize
+    tokenizer.count_texts(&[text], cores()).iter().sum::<i64>().unsigned_abs() as usize
 }
 
 fn count_file(tokenizer: &Tokenizer, path: PathBuf) -> Result<usize, Error> {

@@ -1,7 +1,7 @@
 //! Texts from Python, without a copy: the characters of a `str` where they lie, `bytes` that are UTF-8.
 //!
-//! CPython would make UTF-8 of any `str`, but keep it for as long as the `str` lives. So only ASCII is taken as UTF-8;
-//! the rest is read by its kind, in parts ([`Text`]).
+//! The interpreter would make UTF-8 of any `str`, but keep it for as long as the `str` lives. So only ASCII is taken as
+//! UTF-8; the rest is read by its kind, in parts ([`Text`]).
 
 #![allow(unsafe_code, reason = "the characters of a `str` are read where they lie")]
 

@@ -1,4 +1,4 @@
-"""Texts of every kind of `str`, arrays, batches, files and threads: all give what `encode` gives of one text."""
+"""Every kind of `str`, arrays, batches, files and threads: all give what `encode` gives of one text."""
 
 import os
 import pickle
