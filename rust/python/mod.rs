@@ -10,6 +10,7 @@
 use pyo3::prelude::*;
 
 mod arrow;
+mod budget;
 mod build_info;
 mod checkpoint;
 mod convert;
@@ -17,6 +18,8 @@ mod engine;
 mod errors;
 mod files;
 mod prompt;
+mod running_counts;
+mod text_positions;
 mod tokenizer;
 mod without_gil;
 
@@ -40,6 +43,7 @@ mod _native {
     };
     #[pymodule_export]
     use super::files::walk_files;
+    use super::running_counts::{PyTokenCounter, PyTokenIndex};
     #[pymodule_export]
     use super::tokenizer::{PyStreamDecoder, PyTokenTable, PyTokenizer};
 

@@ -103,11 +103,11 @@ impl Rest {
             self.counts = None;
             return None;
         };
-        let counts = &mut self.counts.get_or_insert_with(|| {
+        let (_, counts) = self.counts.get_or_insert_with(|| {
             let length = pretoken[split..].find(|next| CharClass::of(next) != class);
             let run = &pretoken[split..][..length.unwrap_or(pretoken.len() - split)];
             (split, PrefixCounts::of(tables, run.as_bytes()))
         });
-        Some((split, counts.1.count(end - split)))
+        Some((split, counts.count(end - split)))
     }
 }
