@@ -12,6 +12,9 @@ use super::without_gil::without_gil;
 use crate::error::Error;
 use crate::tokenizer::OffsetUnit;
 
+/// Code points of a `str` that are converted for each token of a budget.
+const CODE_POINTS_PER_TOKEN: usize = 8;
+
 type IdsAndSpans<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray2<i64>>);
 
 #[pymethods]
@@ -27,7 +30,7 @@ impl PyTokenizer {
     /// True
     fn count_up_to(&self, text: &Bound<'_, PyAny>, limit: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
         let limit = natural_number("limit", limit)?;
-        if length_of_text(text)? > self.inner.longest_token().saturating_mul(limit) {
+        if length_of_text(text)? > self.inner.most_bytes(limit) {
             return Ok(None);
         }
         let content = convert::text(text)?;
@@ -68,21 +71,8 @@ impl PyTokenizer {
     ) -> PyResult<Bound<'py, PyAny>> {
         let max_tokens = natural_number("max_tokens", max_tokens)?;
         match side {
-            "right" => {
-                let near = self.part_that_matters(text, max_tokens, true)?;
-                let near = PositionedText::new(&near)?;
-                let utf8 = &*near.utf8;
-                let end = without_gil(text.py(), || Ok::<_, Error>(self.inner.prefix_end(utf8, max_tokens)))?;
-                near.slice(0..end)
-            }
-            "left" => {
-                let near = self.part_that_matters(text, max_tokens, false)?;
-                let near = PositionedText::new(&near)?;
-                let utf8 = &*near.utf8;
-                let start =
-                    without_gil(text.py(), || Ok::<_, Error>(self.inner.suffix_start(utf8, max_tokens)))?;
-                near.slice(start..utf8.len())
-            }
+            "right" => self.truncate_one_side(text, max_tokens, true),
+            "left" => self.truncate_one_side(text, max_tokens, false),
             "middle" => self.truncate_middle(text, max_tokens),
             _ => Err(Error::Argument(format!("side must be right, left or middle, found {side:?}")).into()),
         }
@@ -186,22 +176,41 @@ impl PyTokenizer {
 }
 
 impl PyTokenizer {
-    /// The start or the end of a text, long enough for the longest part with at most `max_tokens`: a code point has a byte
-    /// at least, so that a part of more code points than the most bytes of that many tokens costs more. This saves
-    /// the conversion of long texts. `bytes` need none.
-    fn part_that_matters<'py>(
+    /// Only the part of a `str` that matters is converted: as much as most texts need, and if that is not enough, four
+    /// times as much.
+    fn truncate_one_side<'py>(
         &self,
         text: &Bound<'py, PyAny>,
         max_tokens: usize,
         is_start: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let length = length_of_text(text)?;
-        // One more, which is never part of what fits, so that a pair of surrogates that is cut here is not either.
-        let most = self.inner.longest_token().saturating_mul(max_tokens).saturating_add(1);
-        if length <= most || text.is_instance_of::<PyBytes>() {
-            return Ok(text.clone());
+        let mut converted = max_tokens.saturating_mul(CODE_POINTS_PER_TOKEN).saturating_add(64);
+        loop {
+            let is_whole = length <= converted || text.is_instance_of::<PyBytes>();
+            let near = if is_whole {
+                text.clone()
+            } else {
+                slice(text, if is_start { 0..converted } else { length - converted..length })?
+            };
+            let near = PositionedText::new(&near)?;
+            let utf8 = &*near.utf8;
+            let (part, unseen) = without_gil(text.py(), || {
+                Ok::<_, Error>(if is_start {
+                    let (end, seen) = self.inner.search_prefix(utf8, max_tokens);
+                    (0..end, utf8.len() - seen)
+                } else {
+                    let (start, seen) = self.inner.search_suffix(utf8, max_tokens);
+                    (start..utf8.len(), seen)
+                })
+            })?;
+            // A part of more bytes than that many tokens have never fits, and a pair of surrogates that is cut at the end of
+            // what was converted is not seen as its halves.
+            if is_whole || unseen > 0 || converted > self.inner.most_bytes(max_tokens) {
+                return near.slice(part);
+            }
+            converted = converted.saturating_mul(4);
         }
-        slice(text, if is_start { 0..most } else { length - most..length })
     }
 
     fn truncate_middle<'py>(

@@ -43,6 +43,7 @@ mod _native {
     };
     #[pymodule_export]
     use super::files::walk_files;
+    #[pymodule_export]
     use super::running_counts::{PyTokenCounter, PyTokenIndex};
     #[pymodule_export]
     use super::tokenizer::{PyStreamDecoder, PyTokenTable, PyTokenizer};

@@ -1,6 +1,6 @@
 //! Token budgets: whether a text fits, the longest part of it that does, and cutting it into parts that do.
 //!
-//! **How many bytes can matter.** No token has more than [`Tokenizer::longest_token`] bytes, so that n tokens
+//! **How many bytes can matter.** No token has more than a certain number of bytes, 76 in Nemo's vocabulary, so that n tokens
 //! are at most n times as many bytes. A text that is longer does not fit; the longest prefix or suffix that fits is
 //! searched among that many bytes of its start or end, however long the text is.
 //!
@@ -8,10 +8,10 @@
 //! safe places (`safe_boundary.rs`) counts add up. Let P be the last safe place with `count(text[:P]) <= n`, and Q the
 //! next one. A prefix that ends behind Q costs at least the count up to Q, which is above n; one that ends at
 //! c between P and Q costs `count(text[:P]) + count(text[P:c])`. So the longest that fits ends in `P..Q`, and
-//! `for_each_prefix` has the counts of them all. For suffixes it is the same from the right.
+//! `longest_prefix` looks at them all. For suffixes it is the same from the right.
 //!
-//! P is found by counting stretches between safe places: as many bytes as the budget that is left allows, until
-//! it is passed; then the stretch that passed it is halved until nothing safe is left inside.
+//! P is found by counting stretches between safe places: as many bytes as the budget that is left may allow, until
+//! it is passed; then the stretch that passed it is cut again until nothing safe is left inside.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ use super::safe_boundary::{first_safe, last_safe};
 use super::tables::layout::LONGEST;
 
 /// Bytes for which a token of budget is good when a stretch is measured out.
-const BYTES_PER_TOKEN: usize = 4;
+const BYTES_PER_TOKEN: usize = 3;
 /// Fewest bytes of a stretch that is counted before a budget is passed.
 const SHORTEST_STRETCH: usize = 16;
 
@@ -43,11 +43,16 @@ pub struct CostlyCharacter {
 
 impl Tokenizer {
     /// The most bytes that a token has.
-    pub fn longest_token(&self) -> usize {
+    fn longest_token(&self) -> usize {
         match self.vocabulary.tables() {
             Some(_) => LONGEST,
             None => self.vocabulary.plain_ranks().longest(),
         }
+    }
+
+    /// The most bytes that so many tokens have.
+    pub fn most_bytes(&self, tokens: usize) -> usize {
+        self.longest_token().saturating_mul(tokens)
     }
 
     /// The count of a text if it is at most `limit`. It stops where that is certain: a text of any length takes
@@ -59,7 +64,7 @@ impl Tokenizer {
     /// assert_eq!(tokenizer.count_up_to("Hello, how are you?", 5), None);
     /// ```
     pub fn count_up_to(&self, text: &str, limit: usize) -> Option<usize> {
-        if text.len() > self.longest_token().saturating_mul(limit) {
+        if text.len() > self.most_bytes(limit) {
             return None;
         }
         let (mut at, mut count) = (0, 0);
@@ -87,38 +92,37 @@ impl Tokenizer {
     /// assert_eq!(tokenizer.prefix_end("Première", 1), "Première".len());
     /// ```
     pub fn prefix_end(&self, text: &str, max_tokens: usize) -> usize {
-        let most = self.longest_token().saturating_mul(max_tokens);
-        let text = &text[..floor_boundary(text, most)];
-        let (fitting, count, beyond) = self.last_safe_fit(text, Kept::Start, max_tokens);
-        let left = max_tokens - count;
-        let region = &text[fitting..beyond];
-        let region = &region[..floor_boundary(region, self.longest_token().saturating_mul(left))];
-        let mut longest = 0;
-        self.for_each_prefix(region, |end, count| {
-            if count <= left {
-                longest = end;
-            }
-        });
-        fitting + longest
+        self.search_prefix(text, max_tokens).0
     }
 
     /// The start of the longest suffix with at most `max_tokens`.
     pub fn suffix_start(&self, text: &str, max_tokens: usize) -> usize {
-        let most = self.longest_token().saturating_mul(max_tokens);
-        let skipped = ceil_boundary(text, text.len().saturating_sub(most));
+        self.search_suffix(text, max_tokens).0
+    }
+
+    /// [`Tokenizer::prefix_end`], and a place of the text up to which it was looked at: texts that go on otherwise behind it
+    /// have the same answer, if it is not the end.
+    pub fn search_prefix(&self, text: &str, max_tokens: usize) -> (usize, usize) {
+        let text = &text[..floor_boundary(text, self.most_bytes(max_tokens))];
+        let (fitting, count, beyond) = self.last_safe_fit(text, Kept::Start, max_tokens);
+        let left = max_tokens - count;
+        let region = &text[fitting..beyond];
+        let region = &region[..floor_boundary(region, self.most_bytes(left))];
+        let seen = ceil_boundary(text, beyond + 1);
+        (fitting + self.longest_prefix(region, left), seen)
+    }
+
+    /// [`Tokenizer::suffix_start`], and a place of the text down to which it was looked at.
+    pub fn search_suffix(&self, text: &str, max_tokens: usize) -> (usize, usize) {
+        let skipped = ceil_boundary(text, text.len().saturating_sub(self.most_bytes(max_tokens)));
         let text = &text[skipped..];
         let (fitting, count, beyond) = self.last_safe_fit(text, Kept::End, max_tokens);
         let left = max_tokens - count;
-        let most = self.longest_token().saturating_mul(left);
         let (beyond, fitting) = (text.len() - beyond, text.len() - fitting);
-        let region_start = ceil_boundary(text, beyond.max(fitting.saturating_sub(most)));
-        let mut longest = fitting;
-        self.for_each_suffix(&text[region_start..fitting], |start, count| {
-            if count <= left {
-                longest = region_start + start;
-            }
-        });
-        skipped + longest
+        let region_start = ceil_boundary(text, beyond.max(fitting.saturating_sub(self.most_bytes(left))));
+        let longest = self.longest_suffix(&text[region_start..fitting], left);
+        let seen = floor_boundary(text, beyond.saturating_sub(1));
+        (skipped + region_start + longest, skipped + seen)
     }
 
     /// What is left of a text when its middle is cut out: the end of a prefix and the start of a suffix.
@@ -197,23 +201,34 @@ impl Tokenizer {
             Kept::Start => last_safe(text, near + 1, at),
             Kept::End => first_safe(text, text.len() - at + 1, text.len() - near).map(|at| text.len() - at),
         };
-        let (mut fitting, mut count) = (0, 0);
-        let mut beyond = text.len();
-        let mut is_passed = false;
+        let (mut fitting, mut count, mut beyond) = (0, 0, text.len());
+        // The count up to `beyond`, once it is known to be above the limit.
+        let mut passed: Option<usize> = None;
+        let mut halves = false;
         while fitting < beyond {
-            let at = if is_passed {
-                let middle = fitting + (beyond - fitting).div_ceil(2);
-                let Some(at) = farther(middle, beyond).or_else(|| nearer(fitting, middle)) else { break };
-                at
-            } else {
-                let from = fitting.saturating_add(stretch(limit - count));
-                if from < beyond { farther(from, beyond).unwrap_or(beyond) } else { beyond }
+            let (left, room) = (limit - count, beyond - fitting);
+            // Where the limit is passed if tokens are as long as they were; every other time the middle, so that the
+            // stretch is halved at least every second time.
+            let guess = match passed {
+                Some(_) if halves => room.div_ceil(2),
+                Some(above) => (room as u128 * left as u128 / (above - count) as u128) as usize,
+                None if count > 0 => (left as u128 * fitting as u128 / count as u128) as usize,
+                None => stretch(left),
             };
-            let more = self.count(&text[range(fitting, at)]);
-            if count + more <= limit {
-                (fitting, count) = (at, count + more);
+            halves = passed.is_some() && !halves;
+            let guess = fitting.saturating_add(guess.max(1));
+            let at = if guess >= beyond && passed.is_none() {
+                beyond
             } else {
-                (beyond, is_passed) = (at, true);
+                let guess = guess.min(beyond);
+                let Some(at) = farther(guess, beyond).or_else(|| nearer(fitting, guess)) else { break };
+                at
+            };
+            let up_to = count + self.count(&text[range(fitting, at)]);
+            if up_to <= limit {
+                (fitting, count) = (at, up_to);
+            } else {
+                (beyond, passed) = (at, Some(up_to));
             }
         }
         (fitting, count, beyond)

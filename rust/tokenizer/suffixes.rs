@@ -1,5 +1,4 @@
-//! Counts of all suffixes of a text, in linear time: what cutting away the start of a text asks for where the budget
-//! ends.
+//! The longest suffix of a text that costs no more than a limit, from the counts of all of them, in linear time.
 //!
 //! A pretoken depends only on the text from its start. So the count of the suffix that starts at a character is that of
 //! the pretoken there, and that of the suffix behind it. (Where a suffix starts inside a pretoken of the text, its own
@@ -19,19 +18,24 @@ use super::char_class::CharClass;
 use super::fast::SuffixCounts;
 use super::tables::Tables;
 
+/// Bytes up to which counting each suffix by itself is faster.
+const SHORT: usize = 48;
+
 impl Tokenizer {
-    /// Calls `each` with the start and the count of every suffix but the empty one, from the right.
-    pub(super) fn for_each_suffix(&self, text: &str, mut each: impl FnMut(usize, usize)) {
-        if let Some(tables) = self.vocabulary.tables() {
-            return suffixes(tables, text, each);
+    /// The start of the longest suffix with at most `limit` tokens.
+    pub(super) fn longest_suffix(&self, text: &str, limit: usize) -> usize {
+        if let Some(tables) = self.vocabulary.tables()
+            && text.len() > SHORT
+        {
+            return longest_suffix(tables, text, limit);
         }
-        for (start, _) in text.char_indices().rev() {
-            each(start, self.count(&text[start..]));
-        }
+        let mut starts = text.char_indices().map(|(start, _)| start);
+        starts.find(|&start| self.count(&text[start..]) <= limit).unwrap_or(text.len())
     }
 }
 
-fn suffixes(tables: &Tables, text: &str, mut each: impl FnMut(usize, usize)) {
+fn longest_suffix(tables: &Tables, text: &str, limit: usize) -> usize {
+    let mut longest = text.len();
     let mut by_end: HashMap<usize, SuffixCounts> = HashMap::new();
     let mut counts = vec![0; text.len() + 1];
     let mut behind = Ends::of_end(text.len());
@@ -40,9 +44,12 @@ fn suffixes(tables: &Tables, text: &str, mut each: impl FnMut(usize, usize)) {
         let end = here.pretoken_end(&behind, start, character, text.len());
         let pretoken = by_end.entry(end).or_default().count(tables, &text.as_bytes()[..end], end - start);
         counts[start] = pretoken + counts[end];
-        each(start, counts[start]);
+        if counts[start] <= limit {
+            longest = start;
+        }
         behind = here;
     }
+    longest
 }
 
 /// What the alternatives of the pattern find at a place. A run that is empty ends where it starts.
@@ -139,5 +146,23 @@ impl Ends {
             } else {
                 self.last_space
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tokenizer::embedded;
+
+    proptest! {
+        #[test]
+        fn the_longest_suffix_that_fits(text in "[Aa中\u{301}1 \t\n\r/+é😀]{0,24}|( |\n|a|A|中){0,60}", limit in 0_usize..20) {
+            let tokenizer = Tokenizer::embedded();
+            let fits = |start: &usize| tokenizer.encode_plain(&text[*start..]).len() <= limit;
+            let longest = text.char_indices().map(|(start, _)| start).find(fits).unwrap_or(text.len());
+            prop_assert_eq!(longest_suffix(embedded::tables(), &text, limit), longest);
+        }
     }
 }

@@ -24,44 +24,38 @@ fn tokens_from<'a>(tables: &'a Tables, bytes: &[u8]) -> impl Iterator<Item = u32
     std::iter::successors(longest, |&token| Some(tables.prefix_of(token)).filter(|&prefix| prefix != NO_RANK))
 }
 
-/// Counts of the prefixes of bytes that may still grow.
-#[derive(Debug, Default)]
+/// Counts of the prefixes of some bytes, up to a limit.
+#[derive(Debug)]
 pub(in super::super) struct PrefixCounts {
-    bytes: Vec<u8>,
-    /// `[i]` the last token of the prefix of i + 1 bytes; `NO_RANK` as long as it is not found.
-    last_tokens: Vec<u32>,
-    /// `[i]` the count of the prefix of i + 1 bytes.
+    /// `[i]` the count of the prefix of i + 1 bytes; one more than the limit stands for all that are above it.
     counts: Vec<usize>,
 }
 
 impl PrefixCounts {
-    /// The counts of the prefixes of some bytes.
-    pub(in super::super) fn of(tables: &Tables, bytes: &[u8]) -> PrefixCounts {
-        let mut prefixes = PrefixCounts::default();
-        prefixes.extend(tables, bytes);
-        prefixes
-    }
-
-    /// Appends bytes. Prefixes stay what they are; the new ones end with tokens that start among the new bytes or at
-    /// most one token before them.
-    pub(in super::super) fn extend(&mut self, tables: &Tables, bytes: &[u8]) {
-        let known = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        self.last_tokens.resize(self.bytes.len(), NO_RANK);
-        self.counts.resize(self.bytes.len(), 0);
-        for start in known.saturating_sub(LONGEST)..self.bytes.len() {
-            for token in tokens_from(tables, &self.bytes[start..]) {
-                let end = start + tables.token_length(token);
-                if end <= known {
-                    break;
-                }
-                let is_new = self.last_tokens[end - 1] == NO_RANK;
-                if is_new && (start == 0 || stay_apart(tables, self.last_tokens[start - 1], token)) {
-                    self.last_tokens[end - 1] = token;
-                    self.counts[end - 1] = self.count(start) + 1;
+    /// The counts of the prefixes. It stops where all of the last prefixes that a token can start behind cost more than
+    /// the limit: so do all longer ones, which have a token more than one of them.
+    pub(in super::super) fn up_to(limit: usize, tables: &Tables, bytes: &[u8]) -> PrefixCounts {
+        let mut counts = vec![limit.saturating_add(1); bytes.len()];
+        // `[i]` the last token of the prefix of i + 1 bytes.
+        let mut last_tokens = vec![NO_RANK; bytes.len()];
+        let mut last_within = 0;
+        for start in 0..bytes.len() {
+            let count = if start == 0 { 0 } else { counts[start - 1] };
+            if count <= limit {
+                last_within = start;
+            } else if start - last_within > LONGEST {
+                break;
+            }
+            for token in tokens_from(tables, &bytes[start..]) {
+                let last = start + tables.token_length(token) - 1;
+                let is_new = last_tokens[last] == NO_RANK;
+                if is_new && (start == 0 || stay_apart(tables, last_tokens[start - 1], token)) {
+                    last_tokens[last] = token;
+                    counts[last] = (count + 1).min(counts[last]);
                 }
             }
         }
+        PrefixCounts { counts }
     }
 
     /// The count of the first `length` bytes.
@@ -118,15 +112,13 @@ mod tests {
         #[test]
         fn prefixes_and_suffixes_have_the_counts_of_merging(
             piece in "Première|[a-f]{1,40}|[ a-zA-Z=]{1,60}|\\PC{1,20}|a{1,200}| {1,100}|[\u{4e00}-\u{4e40}]{1,20}",
-            cut in 0_usize..200,
+            limit in 0_usize..40,
         ) {
             let (tables, bytes) = (embedded::tables(), piece.as_bytes());
-            let cut = cut.min(bytes.len());
-            let mut prefixes = PrefixCounts::of(tables, &bytes[..cut]);
-            prefixes.extend(tables, &bytes[cut..]);
+            let prefixes = PrefixCounts::up_to(limit, tables, bytes);
             let mut suffixes = SuffixCounts::default();
             for i in 0..=bytes.len() {
-                prop_assert_eq!(prefixes.count(i), merged(&bytes[..i]), "prefix {}", i);
+                prop_assert_eq!(prefixes.count(i), merged(&bytes[..i]).min(limit + 1), "prefix {}", i);
                 prop_assert_eq!(suffixes.count(tables, bytes, i), merged(&bytes[bytes.len() - i..]), "suffix {}", i);
             }
         }
