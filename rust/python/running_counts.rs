@@ -13,8 +13,8 @@ use crate::tokenizer::{TokenCounter, TokenIndex, Tokenizer};
 
 /// Counts a text that grows; made by `Tokenizer.counter`.
 ///
-/// The count is always that of all texts so far, joined. It takes time in proportion to the new text: what is before
-/// the last certain end of a word is not looked at again.
+/// The count is always that of all texts so far, joined. What is before the last certain end of a word is not looked
+/// at again, so that it takes time in proportion to the new text and the last word.
 ///
 /// >>> counter = nemo_fast.Tokenizer().counter()
 /// >>> for text in ["Premi", "ère"]:

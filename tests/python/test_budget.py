@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tekken_files import BYTES, names_of, tekken, write
 from text_soup import characters_of, soup
 
 import nemo_fast
@@ -85,6 +86,30 @@ def test_bytes_give_bytes(text, limit):
         assert cut == nemo_fast.truncate(text, limit, side=side).encode()
     if limit > 4:
         assert nemo_fast.split(encoded, limit) == [part.encode() for part in nemo_fast.split(text, limit)]
+
+
+@pytest.fixture(scope="module")
+def odd_tokenizer(tmp_path_factory):
+    """A vocabulary with a token that merging does not reach, longer than those of the fast tables."""
+    tokens = [*BYTES, b"ab", b"abab", b" a", b"x" * 100]
+    content = tekken("v7", tokens, names_of("v7"))
+    return Tokenizer.from_file(write(tmp_path_factory.mktemp("odd") / "tekken.json", content))
+
+
+odd_texts = st.lists(st.sampled_from(["ab", "abab", " a", "x" * 99, "x" * 100, "\n", "1", "é"]), max_size=8)
+
+
+@given(text=odd_texts.map("".join), limit=st.integers(0, 300))
+def test_a_vocabulary_of_a_file(odd_tokenizer, text, limit):
+    fits = [n for n in range(len(text) + 1) if odd_tokenizer.count(text[:n]) <= limit]
+    assert odd_tokenizer.truncate(text, limit) == text[: fits[-1]]
+    fits = [n for n in range(len(text) + 1) if odd_tokenizer.count(text[n:]) <= limit]
+    assert odd_tokenizer.truncate(text, limit, side="left") == text[fits[0] :]
+    counter = odd_tokenizer.counter()
+    for character in text[:20]:
+        counter.append(character)
+    assert counter.count == odd_tokenizer.count(text[:20])
+    assert odd_tokenizer.index(text).count(0, len(text)) == odd_tokenizer.count(text)
 
 
 def test_a_longer_prefix_may_cost_less(tokenizer):
