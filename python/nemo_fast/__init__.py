@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, AnyStr, Literal
 
 from nemo_fast._native import (
     CheckpointError,
@@ -18,6 +18,8 @@ from nemo_fast._native import (
     PromptError,
     StreamDecoder,
     TokenBatch,
+    TokenCounter,
+    TokenIndex,
     Tokenizer,
     TokenizerError,
     TokenTable,
@@ -57,6 +59,8 @@ __all__ = [
     "PromptError",
     "StreamDecoder",
     "TokenBatch",
+    "TokenCounter",
+    "TokenIndex",
     "TokenTable",
     "Tokenizer",
     "TokenizerError",
@@ -71,6 +75,8 @@ __all__ = [
     "encode_chat",
     "pull",
     "render_chat",
+    "split",
+    "truncate",
 ]
 
 # Names that need more than the tokenizer are imported when they are first used.
@@ -140,6 +146,24 @@ def decode(
     'Hello, how are you?'
     """
     return _tokenizer().decode(ids, errors=errors, special=special)
+
+
+def truncate(text: AnyStr, max_tokens: int, *, side: Literal["right", "left", "middle"] = "right") -> AnyStr:
+    """Return what is left of a text when one side is cut to at most `max_tokens`: `Tokenizer.truncate`.
+
+    >>> truncate("Hello, how are you?", 3)
+    'Hello, how'
+    """
+    return _tokenizer().truncate(text, max_tokens, side=side)
+
+
+def split(text: AnyStr, max_tokens: int, *, overlap: int = 0) -> list[AnyStr]:
+    """Return the parts of a text, each the longest with at most `max_tokens`: `Tokenizer.split`.
+
+    >>> split("Hello, how are you?", 3)
+    ['Hello, how', ' are you?']
+    """
+    return _tokenizer().split(text, max_tokens, overlap=overlap)
 
 
 def encode_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False) -> list[int]:

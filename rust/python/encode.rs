@@ -105,7 +105,12 @@ impl PyTokenizer {
 }
 
 /// The options of the encoding methods.
-pub(super) fn encode_options(tokenizer: &Tokenizer, bos: bool, eos: bool, special: &str) -> PyResult<EncodeOptions> {
+pub(super) fn encode_options(
+    tokenizer: &Tokenizer,
+    bos: bool,
+    eos: bool,
+    special: &str,
+) -> PyResult<EncodeOptions> {
     Ok(EncodeOptions {
         before: bos.then(|| tokenizer.bos_id()),
         behind: eos.then(|| tokenizer.eos_id()),

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 
 mod arrow;
 mod batch;
+mod budget;
 mod build_info;
 mod checkpoint;
 mod convert;
@@ -20,7 +21,9 @@ mod errors;
 mod files;
 mod int_lists;
 mod prompt;
+mod running_counts;
 mod text_input;
+mod text_positions;
 mod tokenizer;
 mod without_gil;
 
@@ -46,6 +49,8 @@ mod _native {
     };
     #[pymodule_export]
     use super::files::walk_files;
+    #[pymodule_export]
+    use super::running_counts::{PyTokenCounter, PyTokenIndex};
     #[pymodule_export]
     use super::tokenizer::{PyStreamDecoder, PyTokenTable, PyTokenizer};
 

@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code, reason = "the characters of a `str` are read where they lie")]
 
+use std::borrow::Cow;
+
 use pyo3::prelude::*;
 use pyo3::types::string::PyStringData;
 use pyo3::types::{PyBytes, PyString};
@@ -25,6 +27,11 @@ pub(super) fn text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Text<'a>> {
     };
     let text = utf8(bytes.as_bytes()).map_err(|offset| Error::from(TokenizerError::NotUtf8 { offset }))?;
     Ok(Text::Utf8(text))
+}
+
+/// A text in UTF-8.
+pub(super) fn utf8_text<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
+    text(value).map(Text::to_utf8)
 }
 
 /// The characters of a `str`. It may hold surrogates: a pair of them is one character, a lone one becomes

@@ -9,8 +9,8 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::convert;
-use super::text_input;
 use super::prompt::messages;
+use super::text_input::utf8_text;
 use super::without_gil::without_gil;
 use crate::error::Error;
 use crate::prompt;
@@ -125,7 +125,7 @@ impl PyTokenizer {
     /// >>> nemo_fast.Tokenizer().pretokens("Hello, how are you?")
     /// ['Hello', ',', ' how', ' are', ' you', '?']
     fn pretokens<'py>(&self, text: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let content = text_input::text(text)?.to_utf8();
+        let content = utf8_text(text)?;
         PyList::new(text.py(), self.inner.pretokens(&content).collect::<Vec<_>>())
     }
 

@@ -9,21 +9,31 @@
 //! `[INST]` in a text are text like any other; special tokens come from the code that builds a prompt. Only a
 //! caller who asks for it gets them from a text (`control_strings`). Texts that are not UTF-8 come in through [`Text`],
 //! and many or large ones are shared among threads (`parallel`).
+//!
+//! What counts and cuts texts stands on one fact, which places of a text pretokens never span (`safe_boundary`):
+//! `budget`, `counter` and `index`, with `prefixes` and `suffixes` for what is between two such places.
 
 mod base64;
 mod bpe;
+mod budget;
 mod char_class;
 mod control_strings;
+mod counter;
 mod embedded;
 mod fast;
+mod index;
 mod loading;
 mod mapped_file;
+mod offsets;
 mod parallel;
 mod plain_ranks;
+mod prefixes;
 mod pretokenizer;
+mod safe_boundary;
 mod special_names;
 pub mod special_tokens;
 mod stream_decoder;
+mod suffixes;
 #[allow(dead_code, reason = "some of it only the build script calls")]
 mod tables;
 mod tekken_file;
@@ -37,10 +47,14 @@ mod vocabulary;
 use std::sync::Arc;
 
 use bpe::Merger;
+pub use budget::CostlyCharacter;
 pub use control_strings::ControlStrings;
+pub use counter::TokenCounter;
 pub use fast::{CpuChoice, CpuLevel};
+pub use index::TokenIndex;
 pub use loading::TokenizerParts;
 pub use mapped_file::map_file;
+pub use offsets::OffsetUnit;
 #[cfg(feature = "python")]
 pub(crate) use parallel::utf8;
 pub use parallel::{Encoded, cores};

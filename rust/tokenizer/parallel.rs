@@ -232,7 +232,7 @@ fn in_parallel<R: Send>(threads: usize, jobs: usize, work: impl Fn(usize) -> R +
 /// The threads of a process, or why there are none; those of the process that it was forked from are not there.
 struct Pool {
     process: u32,
-    pool: Option<ThreadPool>,
+    threads: Option<ThreadPool>,
     of_fork: OnceLock<Box<Pool>>,
 }
 
@@ -241,8 +241,8 @@ impl Pool {
         // One thread fewer than cores: the calling thread is the last.
         let builder = ThreadPoolBuilder::new().num_threads(cores().get() - 1);
         let builder = builder.thread_name(|number| format!("nemo-fast-{number}"));
-        let pool = if cores().get() > 1 { builder.build().ok() } else { None };
-        Pool { process: std::process::id(), pool, of_fork: OnceLock::new() }
+        let threads = if cores().get() > 1 { builder.build().ok() } else { None };
+        Pool { process: std::process::id(), threads, of_fork: OnceLock::new() }
     }
 }
 
@@ -255,7 +255,7 @@ fn pool() -> Option<&'static ThreadPool> {
     while pool.process != process {
         pool = pool.of_fork.get_or_init(|| Box::new(Pool::new()));
     }
-    pool.pool.as_ref()
+    pool.threads.as_ref()
 }
 
 #[cfg(test)]
@@ -316,7 +316,7 @@ mod tests {
             assert_eq!(tokenizer.count_bytes(&bytes, threads(count_of_threads)), Ok(count));
         }
         let first = bytes.len() / 2;
-        let first = (first..).find(|&at| bytes[at].is_ascii()).unwrap();
+        let first = (first..bytes.len()).find(|&at| bytes[at].is_ascii()).unwrap();
         let last = bytes.len() - 1;
         (bytes[first], bytes[last]) = (0xff, 0xff);
         assert_eq!(tokenizer.count_bytes(&bytes, threads(2)), Err(TokenizerError::NotUtf8 { offset: first }));

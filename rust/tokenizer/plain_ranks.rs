@@ -49,6 +49,11 @@ impl PlainRanks {
         (rank != EMPTY).then_some(rank)
     }
 
+    /// The most bytes that a token has.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// The slot of a token with these bytes, or the empty one where it would stand.
     fn slot_of(&self, bytes: &[u8]) -> usize {
         let mut slot = self.hasher.hash_one(bytes) as usize % self.slots.len();

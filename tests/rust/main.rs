@@ -5,6 +5,7 @@
 
 mod arrow;
 mod backend;
+mod budget;
 mod engine;
 mod fp8;
 mod golden;

@@ -97,7 +97,7 @@ pub(super) fn stay_apart(tables: &Tables, mut left: u32, mut right: u32) -> bool
 }
 
 /// The longest token that the bytes start with. Which lengths are worth a look-up is known from the first bytes.
-fn longest_match(tables: &Tables, bytes: &[u8]) -> u32 {
+pub(super) fn longest_match(tables: &Tables, bytes: &[u8]) -> u32 {
     let mut first = [0; 16];
     let known = bytes.len().min(first.len());
     first[..known].copy_from_slice(&bytes[..known]);

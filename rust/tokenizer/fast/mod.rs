@@ -6,6 +6,7 @@
 //! | `class_masks`, `boundaries`, `pretoken`, `scanner` | text to pretokens, 64 bytes at a time |
 //! | `hard_cuts` | positions that no token spans |
 //! | `merge`, `backtrack` | pieces to tokens: short ones, long ones |
+//! | `part_counts` | counts of all prefixes or suffixes of a piece |
 //! | `cache`, `encoder`, `output` | the pipeline, and the memory of a thread |
 //!
 //! The plain twin (`pretokenizer.rs`, `bpe.rs`) is the specification; the tests compare the two on every level.
@@ -19,6 +20,7 @@ mod hard_cuts;
 mod level;
 mod merge;
 mod output;
+mod part_counts;
 mod prefetch;
 mod pretoken;
 mod run;
@@ -26,4 +28,5 @@ mod scanner;
 mod steps;
 
 pub use level::{CpuChoice, CpuLevel};
+pub(super) use part_counts::{PrefixCounts, SuffixCounts};
 pub(super) use run::{VocabularyKey, count, encode_into};
