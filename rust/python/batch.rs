@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyType};
 
-use super::convert::type_name;
+use super::convert::{self, type_name};
 use super::encode::encode_options;
 use super::int_lists::int_list;
 use super::text_input::text as text_of;
@@ -165,6 +165,26 @@ impl PyTokenizer {
         let counts = without_gil(texts.py(), || Ok::<_, Error>(self.inner.count_texts(&contents, threads)))?;
         Ok(PyArray1::from_vec(texts.py(), counts))
     }
+
+    /// Return the text of each element of a `TokenBatch`, or of an iterable of token ids; options as in `decode`.
+    ///
+    /// >>> tokenizer = nemo_fast.Tokenizer()
+    /// >>> tokenizer.decode_batch(tokenizer.encode_batch(["Hello", "Hi there"]))
+    /// ['Hello', 'Hi there']
+    #[pyo3(signature = (batch, *, errors="replace", special="skip"))]
+    fn decode_batch(&self, batch: &Bound<'_, PyAny>, errors: &str, special: &str) -> PyResult<Vec<String>> {
+        let (errors, special) = (convert::utf8_policy(errors)?, convert::special_policy(special)?);
+        let (py, mut rows) = (batch.py(), Vec::new());
+        for (index, row) in batch.try_iter()?.enumerate() {
+            rows.push(convert::token_ids(&row?).map_err(|error| named(py, "element", index, &error))?);
+        }
+        without_gil(py, || {
+            let texts = rows.iter().enumerate().map(|(index, ids)| {
+                self.inner.decode(ids, special, errors).map_err(|error| in_text(index, error))
+            });
+            texts.collect::<Result<_, _>>()
+        })
+    }
 }
 
 /// The option `threads`.
@@ -186,18 +206,20 @@ fn values<'py>(texts: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
 }
 
 fn contents<'a>(values: &'a [Bound<'_, PyAny>]) -> PyResult<Vec<Text<'a>>> {
-    let named = |(index, value): (usize, &'a Bound<'_, PyAny>)| {
-        text_of(value).map_err(|error| {
-            let is_type = error.is_instance_of::<PyTypeError>(value.py());
-            let message = format!("text {index}: {}", error.value(value.py()));
-            if is_type {
-                PyTypeError::new_err(message)
-            } else {
-                super::errors::TokenizerError::new_err(message)
-            }
-        })
+    let content = |(index, value): (usize, &'a Bound<'_, PyAny>)| {
+        text_of(value).map_err(|error| named(value.py(), "text", index, &error))
     };
-    values.iter().enumerate().map(named).collect()
+    values.iter().enumerate().map(content).collect()
+}
+
+/// The error of one of many, named by its index.
+fn named(py: Python<'_>, what: &str, index: usize, error: &PyErr) -> PyErr {
+    let message = format!("{what} {index}: {}", error.value(py));
+    if error.is_instance_of::<PyTypeError>(py) {
+        PyTypeError::new_err(message)
+    } else {
+        super::errors::TokenizerError::new_err(message)
+    }
 }
 
 fn in_text(index: usize, error: TokenizerError) -> TokenizerError {

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use pyo3::buffer::{Element, ElementType, PyUntypedBuffer};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PySequence, PyString};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyList, PySequence, PyString};
 
+use super::int_lists::list_ids;
 use crate::error::Error;
 use crate::tokenizer::{ControlStrings, SpecialPolicy, Text, TokenId, TokenizerError, Utf8Policy};
 
@@ -17,6 +18,11 @@ pub(super) fn string_text<'a>(string: &'a Bound<'_, PyString>) -> PyResult<Cow<'
 
 /// Token ids: a list, a tuple or another sequence of integers, or a buffer of integers such as a numpy array.
 pub(super) fn token_ids(values: &Bound<'_, PyAny>) -> PyResult<Vec<TokenId>> {
+    if let Ok(list) = values.cast::<PyList>()
+        && let Some(ids) = list_ids(list)
+    {
+        return Ok(ids);
+    }
     let expected = "token ids must be a sequence or a one-dimensional buffer of integers";
     let is_text = values.is_instance_of::<PyString>() || values.is_instance_of::<PyBytes>();
     if is_text || values.is_instance_of::<PyByteArray>() {

@@ -1,4 +1,5 @@
-//! Token ids as a `list[int]`, of int objects that are made once: a new object for each id would cost ten times as much.
+//! Token ids as a `list[int]` and back. Lists are of int objects that are made once: a new object for each id would cost ten times
+//! as much.
 //!
 //! The table has a place for each id below [`CACHED`]: a megabyte of zero pages, of which the system maps those that are
 //! used. It keeps the objects for as long as the process lives. There is one interpreter: a second one cannot import the
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::PyList;
 
 use crate::tokenizer::TokenId;
@@ -34,6 +36,30 @@ pub(super) fn int_list<'py>(py: Python<'py>, ids: &[TokenId]) -> PyResult<Bound<
         unsafe { ffi::PyList_SET_ITEM(list.as_ptr(), index as ffi::Py_ssize_t, int) };
     }
     Ok(list)
+}
+
+/// The ids in a list of ints; `None` if an element is no int, or none that can be an id: then the slow way says what is
+/// wrong.
+pub(super) fn list_ids(list: &Bound<'_, PyList>) -> Option<Vec<TokenId>> {
+    // In a build without a GIL this locks the list.
+    with_critical_section(list, || (0..list.len()).map(|index| list_id(list, index)).collect())
+}
+
+/// The id at an index below the length of a list that is locked.
+#[inline(always)]
+fn list_id(list: &Bound<'_, PyList>, index: usize) -> Option<TokenId> {
+    // SAFETY: the thread is attached and runs no Python code here (an exact int is read, nothing is called), so the list
+    // keeps its length, and its elements live for as long as they are in it.
+    let value = unsafe {
+        let item = ffi::PyList_GET_ITEM(list.as_ptr(), index as ffi::Py_ssize_t);
+        if ffi::PyLong_CheckExact(item) == 0 {
+            return None;
+        }
+        let mut overflow = 0;
+        let value = ffi::PyLong_AsLongAndOverflow(item, &raw mut overflow);
+        if overflow == 0 { value } else { -1 }
+    };
+    TokenId::try_from(value).ok()
 }
 
 /// A new reference to the int object of an id.

@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use super::convert;
 use super::prompt::messages;
 use super::text_input::utf8_text;
-use super::without_gil::without_gil;
+use super::without_gil::{without_gil, without_gil_if_long};
 use crate::error::Error;
 use crate::prompt;
 use crate::tokenizer::{StreamDecoder, TokenId, TokenTable, Tokenizer, TokenizerError, TokenizerParts};
@@ -339,7 +339,7 @@ impl PyStreamDecoder {
 fn decode(table: &TokenTable, ids: &Bound<'_, PyAny>, errors: &str, special: &str) -> PyResult<String> {
     let (errors, special) = (convert::utf8_policy(errors)?, convert::special_policy(special)?);
     let token_ids = convert::token_ids(ids)?;
-    without_gil(ids.py(), || table.decode(&token_ids, special, errors))
+    without_gil_if_long(ids.py(), token_ids.len(), || table.decode(&token_ids, special, errors))
 }
 
 fn decode_bytes<'py>(
@@ -349,7 +349,7 @@ fn decode_bytes<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let special = convert::special_policy(special)?;
     let token_ids = convert::token_ids(ids)?;
-    let bytes = without_gil(ids.py(), || table.decode_bytes(&token_ids, special))?;
+    let bytes = without_gil_if_long(ids.py(), token_ids.len(), || table.decode_bytes(&token_ids, special))?;
     Ok(PyBytes::new(ids.py(), &bytes))
 }
 

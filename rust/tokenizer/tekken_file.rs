@@ -24,7 +24,7 @@ use super::TokenId;
 use super::base64;
 use super::pretokenizer::PATTERN;
 use super::special_tokens::{BOS_NAME, EOS_NAME, NAMES, filler_name};
-use super::token_table::TokenTable;
+use super::token_table::{COPIED, TokenTable};
 use super::vocabulary::BYTE_RANKS;
 use crate::error::Error;
 
@@ -322,6 +322,7 @@ impl Tekken {
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(TekkenFileError::FileTooLarge);
         }
+        bytes.resize(bytes.len() + COPIED, 0);
         let token_table = TokenTable::of_parts(Cow::Owned(bytes), Cow::Owned(starts), 0..first_id);
         Ok(Tekken { version, first_id, bos, eos, token_table: Arc::new(token_table) })
     }

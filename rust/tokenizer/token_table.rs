@@ -33,15 +33,22 @@ pub enum Utf8Policy {
     Strict,
 }
 
+/// Bytes that are copied at a time.
+pub(super) const COPIED: usize = 16;
+/// Ids that are decoded together.
+const BLOCK: usize = 64;
+
 /// The bytes of every token.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TokenTable {
-    /// The bytes of all tokens in the order of ids; those of a special token are its name.
+    /// The bytes of all tokens in the order of ids, and [`COPIED`] more; those of a special token are its name.
     bytes: Cow<'static, [u8]>,
     /// `[len + 1]` where each token starts in `bytes`, and the end.
     starts: Cow<'static, [u32]>,
     /// A bit for each token.
     special: Vec<u64>,
+    /// All ids from here on are of ordinary tokens.
+    ordinary_from: TokenId,
 }
 
 impl TokenTable {
@@ -64,20 +71,23 @@ impl TokenTable {
             bytes.extend_from_slice(special_names.get(&id).map_or(token.as_ref(), String::as_bytes));
             starts.push(u32::try_from(bytes.len()).map_err(|_| TokenizerError::TooManyBytes)?);
         }
+        bytes.resize(bytes.len() + COPIED, 0);
         Ok(TokenTable::of_parts(Cow::Owned(bytes), Cow::Owned(starts), special_names.keys().copied()))
     }
 
-    /// A table of the bytes of all tokens, where each starts and the last ends, and which of them are special.
+    /// A table of the bytes of all tokens and [`COPIED`] more, where each starts and the last ends, and which of them are
+    /// special.
     pub(super) fn of_parts(
         bytes: Cow<'static, [u8]>,
         starts: Cow<'static, [u32]>,
         special_ids: impl IntoIterator<Item = TokenId>,
     ) -> TokenTable {
-        let mut special = vec![0; starts.len().div_ceil(64)];
+        let (mut special, mut ordinary_from) = (vec![0; starts.len().div_ceil(64)], 0);
         for id in special_ids {
             special[id as usize / 64] |= 1 << (id % 64);
+            ordinary_from = ordinary_from.max(id + 1);
         }
-        TokenTable { bytes, starts, special }
+        TokenTable { bytes, starts, special, ordinary_from }
     }
 
     /// Number of tokens; their ids are the numbers below.
@@ -129,13 +139,49 @@ impl TokenTable {
     /// An id outside the table; a special token under [`SpecialPolicy::Raise`].
     pub fn decode_bytes(&self, ids: &[TokenId], special: SpecialPolicy) -> Result<Vec<u8>, TokenizerError> {
         let mut decoded = Vec::new();
-        for &id in ids {
-            let bytes = self.token_bytes(id)?;
-            if !self.is_special(id) || self.keeps(id, special)? {
-                decoded.extend_from_slice(bytes);
+        let mut rest = &ids[self.append_ordinary(ids, &mut decoded)..];
+        while let Some((&id, behind)) = rest.split_first() {
+            let name = self.token_bytes(id)?;
+            if self.keeps(id, special)? {
+                decoded.extend_from_slice(name);
             }
+            rest = &behind[self.append_ordinary(behind, &mut decoded)..];
         }
         Ok(decoded)
+    }
+
+    /// Appends the bytes of the ordinary tokens that the ids start with; returns how many these are.
+    ///
+    /// Blocks of ids are worked on together: first where their bytes are, then the bytes, [`COPIED`] at a time, of which
+    /// the next token overwrites what is too much. Few tokens are longer.
+    fn append_ordinary(&self, ids: &[TokenId], decoded: &mut Vec<u8>) -> usize {
+        for (number, block) in ids.chunks(BLOCK).enumerate() {
+            let (mut spans, mut total, mut count) = ([[0; 2]; BLOCK], 0, 0);
+            for (span, &id) in spans.iter_mut().zip(block).take_while(|&(_, &id)| self.is_ordinary(id)) {
+                *span = [self.starts[id as usize], self.starts[id as usize + 1]].map(|start| start as usize);
+                total += span[1] - span[0];
+                count += 1;
+            }
+            let mut at = decoded.len();
+            decoded.resize(at + total + COPIED, 0);
+            for &[start, end] in &spans[..count] {
+                decoded[at..at + COPIED].copy_from_slice(&self.bytes[start..start + COPIED]);
+                if end - start > COPIED {
+                    decoded[at..at + end - start].copy_from_slice(&self.bytes[start..end]);
+                }
+                at += end - start;
+            }
+            decoded.truncate(at);
+            if count < block.len() {
+                return number * BLOCK + count;
+            }
+        }
+        ids.len()
+    }
+
+    #[inline]
+    fn is_ordinary(&self, id: TokenId) -> bool {
+        (id as usize) < self.len() && (id >= self.ordinary_from || !self.is_special(id))
     }
 
     /// Ids to text.
@@ -149,23 +195,17 @@ impl TokenTable {
         special: SpecialPolicy,
         utf8: Utf8Policy,
     ) -> Result<String, TokenizerError> {
-        let mut decoded = String::new();
-        let (mut run, mut run_start) = (Vec::new(), 0);
-        for (index, &id) in ids.iter().enumerate() {
-            let bytes = self.token_bytes(id)?;
-            if !self.is_special(id) {
-                run.extend_from_slice(bytes);
-                continue;
-            }
-            decode_run(&run, run_start, utf8, &mut decoded)?;
-            run.clear();
-            run_start = index + 1;
+        let (mut decoded, mut run, mut run_start) = (String::new(), Vec::new(), 0);
+        loop {
+            let special_at = run_start + self.append_ordinary(&ids[run_start..], &mut run);
+            decode_run(&mut run, run_start, utf8, &mut decoded)?;
+            let Some(&id) = ids.get(special_at) else { return Ok(decoded) };
+            let name = self.token_bytes(id)?;
             if self.keeps(id, special)? {
-                decoded.push_str(&self.name(id));
+                decoded.push_str(&String::from_utf8_lossy(name));
             }
+            run_start = special_at + 1;
         }
-        decode_run(&run, run_start, utf8, &mut decoded)?;
-        Ok(decoded)
     }
 
     /// Whether the policy writes the special token `id`.
@@ -180,19 +220,24 @@ impl TokenTable {
     }
 }
 
-/// Decodes the bytes of a run of tokens, the first of which stands at `run_start`.
+/// Decodes the bytes of a run of tokens, the first of which stands at `run_start`; leaves the run empty.
 fn decode_run(
-    run: &[u8],
+    run: &mut Vec<u8>,
     run_start: usize,
     utf8: Utf8Policy,
     decoded: &mut String,
 ) -> Result<(), TokenizerError> {
-    match utf8 {
-        Utf8Policy::Replace => decoded.push_str(&String::from_utf8_lossy(run)),
-        Utf8Policy::Strict => decoded.push_str(
-            std::str::from_utf8(run)
-                .map_err(|error| TokenizerError::UndecodableIds { run_start, offset: error.valid_up_to() })?,
-        ),
+    match String::from_utf8(std::mem::take(run)) {
+        // Most often the whole: nothing is copied.
+        Ok(text) if decoded.is_empty() => *decoded = text,
+        Ok(text) => decoded.push_str(&text),
+        Err(error) if utf8 == Utf8Policy::Replace => {
+            decoded.push_str(&String::from_utf8_lossy(error.as_bytes()));
+        }
+        Err(error) => {
+            let offset = error.utf8_error().valid_up_to();
+            return Err(TokenizerError::UndecodableIds { run_start, offset });
+        }
     }
     Ok(())
 }

@@ -143,3 +143,21 @@ def test_eight_threads_share_a_tokenizer(tokenizer):
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(16)))
+
+
+@given(st.lists(st.text(max_size=40), max_size=8))
+def test_a_decoded_batch_is_what_decode_gives_of_each(texts):
+    batch = Tokenizer().encode_batch(texts, bos=True)
+    for rows in (batch, batch.tolist(), list(batch), iter(batch)):
+        assert Tokenizer().decode_batch(rows, special="keep") == [
+            Tokenizer().decode(row, special="keep") for row in batch
+        ]
+
+
+def test_what_cannot_be_decoded_is_named_by_its_index():
+    with pytest.raises(TypeError, match=r"^element 1: a token id must be an integer, found str$"):
+        Tokenizer().decode_batch([[1], ["a"]])
+    with pytest.raises(TokenizerError, match=r"^text 1: token id 131072 is outside the vocabulary"):
+        Tokenizer().decode_batch([[1], [131072]])
+    with pytest.raises(TokenizerError, match=r"^element 0: token id -1 is outside the range"):
+        Tokenizer().decode_batch([[-1]])
