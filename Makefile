@@ -61,6 +61,11 @@ test-python: dev-install
 install: $(VENV)/run
 	@$(BUILD)
 
+.PHONY: wheel  ## a release wheel for this version of Python, in dist
+wheel: $(VENV)/run
+	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist
+	@ls -l dist
+
 .PHONY: dev-install
 dev-install: $(VENV)/dev
 	@$(BUILD)
@@ -83,7 +88,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 
 .PHONY: clean  ## remove what the targets made
 clean:
-	rm -rf $(VENV) target python/nemo_fast/*.so
+	rm -rf $(VENV) dist target python/nemo_fast/*.so
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,13 +1,10 @@
 """Mistral Nemo 12B in process: exact tokenizer, chat prompts and an fp8 engine.
 
-Importing the package imports neither numpy nor any optional dependency, and does not build the vocabulary.
+Importing the package imports the native library and nothing else, so that counting one text takes little more
+than Python's own start.
 """
 
 from __future__ import annotations
-
-from functools import cache
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, AnyStr, Literal
 
 from nemo_fast._native import (
     CheckpointError,
@@ -27,8 +24,11 @@ from nemo_fast._native import (
     build_info,
 )
 
+# Type checkers know the name. `typing` itself would take several times as long to import as the library.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, AnyStr, Literal
 
     from typing_extensions import Buffer
 
@@ -95,6 +95,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name in _HOMES:
+        from importlib import import_module
+
         value = getattr(import_module(f"nemo_fast.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
@@ -105,9 +107,8 @@ def __dir__() -> list[str]:
     return sorted(globals() | dict.fromkeys(__all__))
 
 
-@cache
-def _tokenizer() -> Tokenizer:
-    return Tokenizer()
+# Its tables lie in the library: there is nothing to build.
+_TOKENIZER = Tokenizer()
 
 
 def encode(
@@ -122,7 +123,7 @@ def encode(
     >>> encode("Hello, how are you?")
     [22177, 1044, 2606, 1584, 1636, 1063]
     """
-    return _tokenizer().encode(text, bos=bos, eos=eos, special=special)
+    return _TOKENIZER.encode(text, bos=bos, eos=eos, special=special)
 
 
 def count(text: str | bytes) -> int:
@@ -131,7 +132,7 @@ def count(text: str | bytes) -> int:
     >>> count("Hello, how are you?")
     6
     """
-    return _tokenizer().count(text)
+    return _TOKENIZER.count(text)
 
 
 def decode(
@@ -145,7 +146,7 @@ def decode(
     >>> decode([22177, 1044, 2606, 1584, 1636, 1063])
     'Hello, how are you?'
     """
-    return _tokenizer().decode(ids, errors=errors, special=special)
+    return _TOKENIZER.decode(ids, errors=errors, special=special)
 
 
 def truncate(text: AnyStr, max_tokens: int, *, side: Literal["right", "left", "middle"] = "right") -> AnyStr:
@@ -154,7 +155,7 @@ def truncate(text: AnyStr, max_tokens: int, *, side: Literal["right", "left", "m
     >>> truncate("Hello, how are you?", 3)
     'Hello, how'
     """
-    return _tokenizer().truncate(text, max_tokens, side=side)
+    return _TOKENIZER.truncate(text, max_tokens, side=side)
 
 
 def split(text: AnyStr, max_tokens: int, *, overlap: int = 0) -> list[AnyStr]:
@@ -163,7 +164,7 @@ def split(text: AnyStr, max_tokens: int, *, overlap: int = 0) -> list[AnyStr]:
     >>> split("Hello, how are you?", 3)
     ['Hello, how', ' are you?']
     """
-    return _tokenizer().split(text, max_tokens, overlap=overlap)
+    return _TOKENIZER.split(text, max_tokens, overlap=overlap)
 
 
 def encode_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False) -> list[int]:
@@ -172,7 +173,7 @@ def encode_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message
     >>> encode_chat([{"role": "user", "content": "Hello, how are you?"}])
     [1, 3, 22177, 1044, 2606, 1584, 1636, 1063, 4]
     """
-    return _tokenizer().encode_chat(messages, continue_final_message=continue_final_message)
+    return _TOKENIZER.encode_chat(messages, continue_final_message=continue_final_message)
 
 
 def count_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False) -> int:
@@ -181,7 +182,7 @@ def count_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message:
     >>> count_chat([{"role": "user", "content": "Hello, how are you?"}])
     9
     """
-    return _tokenizer().count_chat(messages, continue_final_message=continue_final_message)
+    return _TOKENIZER.count_chat(messages, continue_final_message=continue_final_message)
 
 
 def render_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False) -> str:
@@ -190,4 +191,4 @@ def render_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message
     >>> render_chat([{"role": "user", "content": "Hi"}])
     '<s>[INST]Hi[/INST]'
     """
-    return _tokenizer().render_chat(messages, continue_final_message=continue_final_message)
+    return _TOKENIZER.render_chat(messages, continue_final_message=continue_final_message)
