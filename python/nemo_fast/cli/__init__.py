@@ -20,6 +20,8 @@ _COMMANDS = {
     "count": "counting",
     "encode": "text",
     "decode": "text",
+    "truncate": "cutting",
+    "split": "cutting",
     "pull": "checkpoints",
     "convert": "checkpoints",
     "info": "checkpoints",
