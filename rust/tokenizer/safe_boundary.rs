@@ -55,6 +55,8 @@ pub(super) fn last_safe(text: &str, from: usize, to: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::pretokenizer::Pretokens;
     use super::*;
 
@@ -69,17 +71,28 @@ mod tests {
         }
     }
 
+    fn check(text: &str) {
+        let whole: Vec<&str> = Pretokens::new(text).collect();
+        for at in (1..text.len()).filter(|&at| text.is_char_boundary(at) && is_safe(text, at)) {
+            let (left, right) = text.split_at(at);
+            let parts: Vec<&str> = Pretokens::new(left).chain(Pretokens::new(right)).collect();
+            assert_eq!(whole, parts, "{text:?} at {at}");
+        }
+    }
+
     #[test]
     fn pretokens_are_those_of_the_parts() {
         for length in 2..=5 {
-            for_each_text(length, &mut |text| {
-                let whole: Vec<&str> = Pretokens::new(text).collect();
-                for at in (1..text.len()).filter(|&at| text.is_char_boundary(at) && is_safe(text, at)) {
-                    let (left, right) = text.split_at(at);
-                    let parts: Vec<&str> = Pretokens::new(left).chain(Pretokens::new(right)).collect();
-                    assert_eq!(whole, parts, "{text:?} at {at}");
-                }
-            });
+            for_each_text(length, &mut check);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pretokens_of_any_text_are_those_of_the_parts(
+            text in "\\PC{0,12}|[a-cA-C中文\u{301}0-2²½ \t\u{3000}\r\n/.,<ʰǅ]{0,24}|(?s:.){0,12}"
+        ) {
+            check(&text);
         }
     }
 

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use super::text_cuts::{first_cut, first_cut_of_units, last_cut};
+use super::safe_boundary::{first_safe, last_safe};
+use super::text_cuts::first_cut_of_units;
 use super::transcode::{Unit, append, ends_in_half_a_pair};
 use super::{ControlStrings, TokenId, Tokenizer, TokenizerError};
 
@@ -61,7 +62,7 @@ impl<'a> Text<'a> {
     pub fn cut(self, from: usize) -> Option<(Text<'a>, Text<'a>)> {
         match self {
             Text::Utf8(text) => {
-                let (left, right) = text.split_at(first_cut(text, from)?);
+                let (left, right) = text.split_at(first_safe(text, from, text.len())?);
                 Some((Text::Utf8(left), Text::Utf8(right)))
             }
             Text::Latin1(units) => {
@@ -114,7 +115,7 @@ fn for_each_part<U: Unit>(units: &[U], mut work: impl FnMut(&str)) {
         let part = if ends_in_half_a_pair(&rest[..PART]) { PART - 1 } else { PART };
         append(&rest[..part], &mut buffer);
         rest = &rest[part..];
-        if let Some(cut) = last_cut(&buffer) {
+        if let Some(cut) = last_safe(&buffer, 0, buffer.len()) {
             work(&buffer[..cut]);
             buffer.drain(..cut);
         }

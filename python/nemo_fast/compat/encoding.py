@@ -113,8 +113,7 @@ class Encoding:
         >>> tiktoken_encoding().encode_ordinary_batch(["Hello", "Hi"])
         [[22177], [37133]]
         """
-        with ThreadPoolExecutor(num_threads) as threads:
-            return list(threads.map(self.encode_ordinary, text))
+        return self._tokenizer.encode_batch(text, threads=num_threads).tolist()
 
     def encode_batch(
         self,
