@@ -194,8 +194,14 @@ fn three_byte_classes(
     second: __m512i,
     mut classes: __m512i,
 ) -> __m512i {
-    // Leads E5 to E8: U+5000 to U+8FFF.
-    let han = _mm512_mask_cmple_epu8_mask(three, _mm512_sub_epi8(bytes, splat(0xE5)), splat(3));
+    // Leads E4 to E9: U+4000 to U+9FFF, in which only the hexagrams from U+4DC0 to U+4DFF are no letters.
+    let han = _mm512_mask_cmple_epu8_mask(three, _mm512_sub_epi8(bytes, splat(0xE4)), splat(5));
+    let hexagrams = _mm512_mask_cmpeq_epi8_mask(
+        _mm512_mask_cmpeq_epi8_mask(han, bytes, splat(0xE4)),
+        second,
+        splat(0xB7),
+    );
+    let han = han & !hexagrams;
     classes = _mm512_mask_mov_epi8(classes, han, splat(class::BOTH));
     let mut mixed = 0;
     let mut rest = three & !han;
