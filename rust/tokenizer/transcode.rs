@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code, reason = "what was written here is UTF-8, and is not looked at again")]
 
+use super::fast::{CpuLevel, UTF16_ROOM};
+
 /// Units that are read together.
 const BLOCK: usize = 16;
 /// Bytes of the longest character.
@@ -18,6 +20,12 @@ pub(super) trait Unit: Copy + Into<u32> {
 
     /// The lowest byte.
     fn low_byte(self) -> u8;
+
+    /// Writes as many characters as the CPU has a fast way for; returns how many units and bytes.
+    #[inline(always)]
+    fn fast_blocks(_level: CpuLevel, _units: &[Self], _bytes: &mut [u8]) -> (usize, usize) {
+        (0, 0)
+    }
 }
 
 impl Unit for u8 {
@@ -36,6 +44,11 @@ impl Unit for u16 {
     fn low_byte(self) -> u8 {
         self as u8
     }
+
+    #[inline(always)]
+    fn fast_blocks(level: CpuLevel, units: &[u16], bytes: &mut [u8]) -> (usize, usize) {
+        level.utf16_blocks(units, bytes)
+    }
 }
 
 impl Unit for u32 {
@@ -48,12 +61,17 @@ impl Unit for u32 {
 }
 
 /// Appends the characters of `units`.
+#[inline]
 pub(super) fn append<U: Unit>(units: &[U], text: &mut String) {
+    append_at(CpuLevel::in_use(), units, text);
+}
+
+fn append_at<U: Unit>(level: CpuLevel, units: &[U], text: &mut String) {
     // SAFETY: what follows the length is written by `transcode` alone: whole characters, by their definition in UTF-8.
     let bytes = unsafe { text.as_mut_vec() };
     let start = bytes.len();
-    bytes.resize(start + units.len() * U::BYTES + LONGEST, 0);
-    let length = transcode(units, &mut bytes[start..]);
+    bytes.resize(start + units.len() * U::BYTES + UTF16_ROOM, 0);
+    let length = transcode(level, units, &mut bytes[start..]);
     bytes.truncate(start + length);
 }
 
@@ -63,9 +81,14 @@ pub(super) fn ends_in_half_a_pair<U: Unit>(units: &[U]) -> bool {
 }
 
 /// Writes the characters of `units`, of which each needs at most `U::BYTES`, and returns how many bytes they are.
-fn transcode<U: Unit>(units: &[U], bytes: &mut [u8]) -> usize {
+fn transcode<U: Unit>(level: CpuLevel, units: &[U], bytes: &mut [u8]) -> usize {
     let (mut read, mut written) = (0, 0);
     while let Some(block) = units[read..].first_chunk::<BLOCK>() {
+        let (fast_read, fast_written) = U::fast_blocks(level, &units[read..], &mut bytes[written..]);
+        if fast_read > 0 {
+            (read, written) = (read + fast_read, written + fast_written);
+            continue;
+        }
         let all = block.iter().fold(0, |all, &unit| all | unit.into());
         if all < 0x80 {
             for (byte, unit) in bytes[written..written + BLOCK].iter_mut().zip(block) {
@@ -139,11 +162,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn text_of<U: Unit>(units: &[U]) -> String {
-        let mut text = "é".to_owned();
-        append(units, &mut text);
-        // Safe code looks at it once more.
-        assert!(std::str::from_utf8(text.as_bytes()).is_ok());
-        text.split_off(2)
+        let at_level = |level| {
+            let mut text = "é".to_owned();
+            append_at(level, units, &mut text);
+            // Safe code looks at it once more.
+            assert!(std::str::from_utf8(text.as_bytes()).is_ok());
+            text.split_off(2)
+        };
+        let texts: Vec<String> = CpuLevel::available().into_iter().map(at_level).collect();
+        assert!(texts.iter().all(|text| *text == texts[0]), "the levels differ");
+        texts[0].clone()
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod run;
 mod scanner;
 mod steps;
 
+pub(super) use level::UTF16_ROOM;
 pub use level::{CpuChoice, CpuLevel};
 pub(super) use part_counts::{PrefixCounts, SuffixCounts};
 pub(super) use run::{VocabularyKey, count, encode_into};

@@ -35,6 +35,9 @@ pub(super) trait Instructions: Copy {
     fn write_positions(self, bits: u64, base: u32, positions: &mut [u32; 64]);
 }
 
+/// Bytes that [`CpuLevel::utf16_blocks`] writes at a time, needed or not.
+pub(in crate::tokenizer) const UTF16_ROOM: usize = 64;
+
 /// A set of instructions that this CPU has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuLevel(Kind);
@@ -74,6 +77,18 @@ impl CpuLevel {
             Kind::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(_) => "avx512",
+        }
+    }
+
+    /// Writes the characters of UTF-16 as UTF-8, sixteen units at a time, for as long as there are sixteen without
+    /// surrogates and room for [`UTF16_ROOM`] bytes. Returns how many units were read and how many bytes written: none, if
+    /// the level has no way of its own.
+    #[inline]
+    pub(in crate::tokenizer) fn utf16_blocks(self, units: &[u16], bytes: &mut [u8]) -> (usize, usize) {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(level) => level.utf16_blocks(units, bytes),
+            _ => (0, 0),
         }
     }
 
