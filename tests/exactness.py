@@ -71,8 +71,8 @@ def run(binary, level, texts, sample, arguments):
     done = subprocess.run([binary, *CAMPAIGN], env=environment, capture_output=True, text=True, check=False)
     if "this CPU lacks it" in done.stderr:
         return None
-    # The first line has the name of the test in front.
-    lines = [json.loads(line[line.index("{") :]) for line in done.stdout.splitlines() if '{"' in line]
+    # The first line has the name of the test in front; texts have line ends that JSON does not escape.
+    lines = [json.loads(line[line.index('{"') :]) for line in done.stdout.split("\n") if '{"' in line]
     assert lines[0] == {"level": level}, done.stderr
     sys.stderr.write(f"{level}: {time.monotonic() - start:.0f} s\n")
     for stage in lines[1:]:
