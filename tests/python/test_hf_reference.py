@@ -11,8 +11,6 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peer_files import TEKKEN, hugging_face, read_tekken
-from tekken_files import PUBLISHED
 from test_tokenizer_equivalence import CLASSES, CODE_POINTS, class_soup
 
 tokenizers = pytest.importorskip("tokenizers")
@@ -44,22 +42,10 @@ TEXTS = st.one_of(
 )
 
 
-@pytest.fixture(scope="session")
-def content():
-    """The `tokenizer.json` that the benchmarks of the peers use, too."""
-    (path,) = (path for path in PUBLISHED if path.name == TEKKEN)
-    return hugging_face(*read_tekken(path.read_bytes()))
-
-
-@pytest.fixture(scope="session")
-def hf_reference(content):
-    return tokenizers.Tokenizer.from_str(json.dumps(content))
-
-
-@pytest.fixture(scope="session")
-def hf_with_added_tokens(content, tokenizer):
+@pytest.fixture(scope="module")
+def hf_with_added_tokens(hf_content, tokenizer):
     """The same with every special token declared, by its name and id."""
-    content = copy.copy(content)
+    content = copy.copy(hf_content)
     names = tokenizer.special_tokens
     spelled = {spelling: id_ for spelling, id_ in content["model"]["vocab"].items() if id_ >= len(names)}
     content["model"] = content["model"] | {"vocab": names | spelled}

@@ -39,6 +39,11 @@ def answers(tokenizer, text):
     stream = tokenizer.stream_decoder()
     return {
         "encode": ids,
+        "array": tokenizer.encode_array(text).tolist(),
+        "batch": tokenizer.encode_batch([text, text[:100], text]).tolist(),
+        "counts": tokenizer.count_batch([text] * 3, threads=2).tolist(),
+        "offsets": tokenizer.encode_with_offsets(text)[1].tolist(),
+        "truncate": tokenizer.truncate(text, 50),
         "count": tokenizer.count(text),
         "bytes": tokenizer.count(text.encode()),
         "parse": tokenizer.encode(f"<s>{text}", special="parse"),
