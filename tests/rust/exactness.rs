@@ -9,8 +9,9 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::mem;
+use std::num::NonZero;
 
-use nemo_fast::tokenizer::{CpuChoice, Tokenizer};
+use nemo_fast::tokenizer::{CpuChoice, EncodeOptions, Text, TokenId, Tokenizer};
 use serde_json::json;
 
 /// Tokens whose pairs are texts.
@@ -77,6 +78,18 @@ struct Tally {
     first: Option<String>,
 }
 
+impl Tally {
+    fn add(&mut self, text: &str, truth: &[TokenId], is_equal: bool) {
+        self.texts += 1;
+        self.bytes += text.len() as u64;
+        self.ids += truth.len() as u64;
+        if !is_equal {
+            self.differences += 1;
+            self.first.get_or_insert_with(|| text.chars().take(4_000).collect());
+        }
+    }
+}
+
 struct Campaign {
     tokenizer: Tokenizer,
     stage: Tally,
@@ -97,16 +110,40 @@ impl Campaign {
             let count = tokenizer.count(text);
             (tokenizer.encode(text), count)
         };
-        if ids != truth || count != truth.len() {
-            stage.differences += 1;
-            stage.first.get_or_insert_with(|| text.chars().take(4_000).collect());
-        }
         if stage.texts % REFERENCE_STEP == 0 {
             writeln!(self.sample, "{}", json!([text, truth])).unwrap();
         }
-        stage.texts += 1;
-        stage.bytes += text.len() as u64;
-        stage.ids += truth.len() as u64;
+        stage.add(text, &truth, ids == truth && count == truth.len());
+    }
+
+    /// Encodes the two parts at each cut that work in parallel may make, of the text in two encodings.
+    fn compare_cuts(&mut self, text: &str) {
+        let truth = self.tokenizer.encode_plain(text);
+        let utf16: Vec<u16> = text.encode_utf16().collect();
+        for whole in [Text::Utf8(text), Text::Utf16(&utf16)] {
+            let mut from = 0;
+            while let Some((left, right)) = whole.cut(from) {
+                let mut ids = Vec::new();
+                for part in [left, right] {
+                    self.tokenizer.encode_text(part, EncodeOptions::default(), &mut ids).unwrap();
+                }
+                let count = self.tokenizer.count_text(left) + self.tokenizer.count_text(right);
+                self.stage.add(text, &truth, ids == truth && count == truth.len());
+                from = left.len() + 1;
+            }
+        }
+    }
+
+    /// Whole files, alone and shared between threads.
+    fn compare_file(&mut self, text: &str) {
+        self.compare(text);
+        let truth = self.tokenizer.encode_plain(text);
+        for threads in [2, 3].map(|threads| NonZero::new(threads).unwrap()) {
+            let texts = [Text::Utf8(text)];
+            let encoded = self.tokenizer.encode_texts(&texts, EncodeOptions::default(), threads).unwrap();
+            let count = self.tokenizer.count_bytes(text.as_bytes(), threads).unwrap();
+            self.stage.add(text, &truth, encoded.ids == truth && count == truth.len());
+        }
     }
 
     fn end_stage(&mut self, name: &str) {
@@ -262,10 +299,10 @@ fn campaign() {
     let mut files = Vec::new();
     for path in env::split_paths(&variable("NEMO_FAST_EXACTNESS_FILES")) {
         let text = fs::read_to_string(path).unwrap();
-        campaign.compare(&text);
+        campaign.compare_file(&text);
         files.push(text.chars().collect());
     }
-    campaign.end_stage("files");
+    campaign.end_stage("files, and on two and three threads");
     campaign.compare_code_points();
     let mut random = Random(number("NEMO_FAST_EXACTNESS_SEED"));
     let tokens = text_tokens(&campaign.tokenizer);
@@ -285,5 +322,11 @@ fn campaign() {
         }
         campaign.end_stage(stage);
     }
+    while campaign.stage.bytes < bytes {
+        campaign.compare_cuts(&sources.class_soup());
+        let part: String = sources.part(300).iter().collect();
+        campaign.compare_cuts(&part);
+    }
+    campaign.end_stage("cuts at every offset");
     assert_eq!(campaign.differences, 0);
 }
