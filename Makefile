@@ -38,7 +38,7 @@ test-long: dev-install
 .PHONY: sanitize  ## AddressSanitizer over the unsafe parts of tokenizer and Arrow; needs a nightly compiler
 sanitize:
 	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked --quiet --target-dir target/sanitize \
-	  --target x86_64-unknown-linux-gnu --lib --test rust -- tokenizer tekken arrow
+	  --target x86_64-unknown-linux-gnu --lib --test rust -- tokenizer tekken budget arrow
 
 .PHONY: lint  ## formatting, clippy, ruff, mypy
 lint: $(VENV)/dev
