@@ -34,6 +34,12 @@ test-long: dev-install
 	PROPTEST_CASES=1000 cargo test --release --locked --quiet
 	NEMO_FAST_TEST_PROFILE=long $(BIN)/python -m pytest -m "long or not long" --timeout 3600
 
+# `--target` keeps the sanitizer out of build scripts and macros.
+.PHONY: sanitize  ## AddressSanitizer over the unsafe parts of tokenizer and Arrow; needs a nightly compiler
+sanitize:
+	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked --quiet --target-dir target/sanitize \
+	  --target x86_64-unknown-linux-gnu --lib --test rust -- tokenizer tekken budget arrow
+
 .PHONY: lint  ## formatting, clippy, ruff, mypy
 lint: $(VENV)/dev
 	cargo fmt --check

@@ -12,6 +12,7 @@ import pytest
 from mistral_common.protocol.instruct.validator import ValidationMode
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from model_files import TINY_FP8, write_random_model
+from peer_files import TEKKEN, hugging_face, read_tekken
 
 import nemo_fast
 
@@ -47,6 +48,19 @@ def reference_chat():
 def reference(reference_chat):
     """mistral-common's tokenizer of texts."""
     return reference_chat.instruct_tokenizer.tokenizer
+
+
+@pytest.fixture(scope="session")
+def hf_content():
+    """The vocabulary as a `tokenizer.json` without added tokens, as the benchmarks give it to the peers."""
+    path = MistralTokenizer._data_path() / TEKKEN
+    return hugging_face(*read_tekken(path.read_bytes()))
+
+
+@pytest.fixture(scope="session")
+def hf_reference(hf_content):
+    """Hugging Face's tokenizer of texts."""
+    return pytest.importorskip("tokenizers").Tokenizer.from_str(json.dumps(hf_content))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ mod arrow;
 mod backend;
 mod budget;
 mod engine;
+mod exactness;
 mod fp8;
 mod golden;
 mod numbers;
