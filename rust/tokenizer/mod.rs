@@ -138,7 +138,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// The tokenizer on the embedded vocabulary, which is built on first use and shared from then on.
+    /// The tokenizer on the embedded vocabulary: nothing is built, and all share it.
     ///
     /// ```
     /// let tokenizer = nemo_fast::tokenizer::Tokenizer::embedded();

@@ -1,7 +1,7 @@
 //! Merging of short pieces, several in turns.
 //!
 //! ```text
-//! tokens = the bytes of the piece                       (departure 1: or whole characters)
+//! tokens = the bytes of the piece                       (departure 1: or pairs and characters that come first)
 //! ranks  = for each token the rank that it and its right neighbour merge into
 //! while a rank is left:
 //!     i = the first place of the lowest rank            (departure 2: rank and place in one number)
