@@ -3,9 +3,9 @@
 //! It is bounded and never grows. Without it a text that repeats its words would take two to three times as long.
 //!
 //! * *Small* pieces, of up to 15 bytes: sets of two entries of 32 bytes, the bytes of the piece and up to six ids of 17
-//!   bits. A new piece pushes the older one of its set out. 1 MB.
+//!   bits. A new piece pushes the older one of its set out. 2 MB.
 //! * *Large* pieces, of 16 to 127 bytes: entries of any size one behind the other in a ring, and an index to where they
-//!   start. A new entry overwrites the oldest ones. 2 MB and 256 kB.
+//!   start. A new entry overwrites the oldest ones. 1 MB and 256 kB.
 //!
 //! Memory comes zeroed from the system and is not touched before use. A key has the length of its piece, so that no
 //! piece is equal to an empty entry.
@@ -18,7 +18,7 @@ use crate::tokenizer::tables::layout::{RANK_BITS, fold};
 pub(super) const SMALL_BYTES: usize = 15;
 /// Longest large piece.
 pub(super) const LARGE_BYTES: usize = 127;
-const SMALL_SETS: usize = 1 << 14;
+const SMALL_SETS: usize = 1 << 15;
 /// Words of a set: two entries of a key and its ids.
 const SMALL_SET: usize = 2 * 4;
 /// The most ids that a small entry holds.
@@ -29,7 +29,7 @@ const LINE: usize = 64;
 const INDEX_SETS: usize = 1 << 14;
 const INDEX_SET: usize = 4;
 /// Words of the ring.
-const RING: usize = 1 << 18;
+const RING: usize = 1 << 17;
 const RING_BITS: u32 = RING.ilog2();
 /// Words of the longest entry: a head, the bytes, and no more ids than bytes, two a word.
 const LONGEST_ENTRY: usize = 1 + LARGE_BYTES.div_ceil(8) + LARGE_BYTES.div_ceil(2);
