@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nemo_fast.cli.models import JSON, MODEL, model_folder
+from nemo_fast.cli.models import MODEL, model_folder
+from nemo_fast.cli.options import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

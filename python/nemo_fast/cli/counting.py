@@ -20,6 +20,7 @@ from nemo_fast.cli.inputs import (
     read_bytes,
     shown,
 )
+from nemo_fast.cli.options import JSON
 
 if TYPE_CHECKING:
     from nemo_fast._native import Tokenizer
@@ -58,7 +59,7 @@ class Skipped(NamedTuple):
 )
 @click.option("--hidden", is_flag=True, help="Go also into hidden files and folders.")
 @click.option("--no-ignore", is_flag=True, help="Count also what .gitignore files exclude.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 @click.pass_context
 def count(
     context: click.Context,

@@ -9,14 +9,13 @@ from typing import Literal
 import click
 
 from nemo_fast.cli.inputs import read_inputs
+from nemo_fast.cli.options import FILES, JSON
 
-_FILES = click.argument("files", nargs=-1, metavar="[FILE | GLOB | -]...")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0"}
 
 
 @click.command()
-@_FILES
+@FILES
 @click.option(
     "--max-tokens", type=click.IntRange(min=0), required=True, help="Most tokens to keep of a text."
 )
@@ -27,7 +26,7 @@ _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\0": "\0"}
     show_default=True,
     help="What is cut off.",
 )
-@_JSON
+@JSON
 def truncate(
     files: tuple[str, ...], max_tokens: int, side: Literal["right", "left", "middle"], as_json: bool
 ) -> None:
@@ -59,7 +58,7 @@ def truncate(
 
 
 @click.command()
-@_FILES
+@FILES
 @click.option("--max-tokens", type=click.IntRange(min=1), required=True, help="Most tokens of a piece.")
 @click.option(
     "--overlap",
@@ -74,7 +73,7 @@ def truncate(
     show_default=True,
     help=r"What to write between two pieces; \n, \t, \0 and \\ are understood.",
 )
-@_JSON
+@JSON
 def split(files: tuple[str, ...], max_tokens: int, overlap: int, separator: str, as_json: bool) -> None:
     r"""Print a text in pieces of no more than so many tokens, each as long as possible.
 

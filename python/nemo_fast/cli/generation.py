@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nemo_fast.cli.inputs import STDIN, is_terminal, read_stdin
-from nemo_fast.cli.models import JSON, MODEL, model_folder
-from nemo_fast.cli.options import given, loading_options, sampling_options
+from nemo_fast.cli.models import MODEL, model_folder
+from nemo_fast.cli.options import JSON, given, loading_options, sampling_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 MODEL = click.argument("model", metavar="MODEL")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def model_folder(name: str) -> Path:

@@ -1,4 +1,7 @@
-"""The options of the commands that run a model: OpenAI's sampling parameters, threads and context length."""
+"""Options of more than one command: files, `--json`, and what running a model takes.
+
+The latter are OpenAI's sampling parameters, threads and context length.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from typing import Any, TypeVar
 import click
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+FILES = click.argument("files", nargs=-1, metavar="[FILE | GLOB | -]...")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 # Ranges are checked by the model, so that every way to ask for the same thing gets the same message.
 _SAMPLING = (

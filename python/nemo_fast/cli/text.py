@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from nemo_fast.cli.inputs import InputText, read_inputs
+from nemo_fast.cli.options import FILES, JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FILES = click.argument("files", nargs=-1, metavar="[FILE | GLOB | -]...")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
 
 @click.command()
-@_FILES
+@FILES
 @click.option("--bos", is_flag=True, help="Put the id of <s> first.")
 @click.option("--eos", is_flag=True, help="Put the id of </s> last.")
 @click.option(
@@ -32,7 +30,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     show_default=True,
     help="What control strings such as [INST] are: text, special tokens, or an error.",
 )
-@_JSON
+@JSON
 def encode(
     files: tuple[str, ...],
     bos: bool,
@@ -75,7 +73,7 @@ def encode(
     show_default=True,
     help="What bytes that are not UTF-8 become.",
 )
-@_JSON
+@JSON
 def decode(
     inputs: tuple[str, ...],
     special: Literal["skip", "keep", "raise"],
