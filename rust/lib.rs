@@ -19,6 +19,7 @@
 //! | [`model`] | the transformer, written once over any backend |
 //! | [`backend`] | the operations that a device offers |
 //! | [`generation`] | requests, sampling, stopping, text |
+//! | `mapped_file` | the bytes of a file, mapped into memory |
 //! | [`error`] | one error type, one variant a module |
 //!
 //! The Python bindings (`python`, behind the feature of that name) are the only files that name pyo3.
@@ -29,6 +30,7 @@ pub mod checkpoint;
 pub mod error;
 pub mod fp8;
 pub mod generation;
+mod mapped_file;
 pub mod model;
 pub mod prompt;
 #[cfg(feature = "python")]

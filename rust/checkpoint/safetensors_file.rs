@@ -14,6 +14,7 @@ use safetensors::SafeTensors;
 
 use super::CheckpointError;
 use crate::error::{Error, Result};
+use crate::mapped_file::map_file;
 
 /// The element types that a checkpoint may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,10 +129,7 @@ impl SafetensorsFile {
     /// first read beyond its new end. Writing a new file and renaming it over the old one is safe.
     pub fn open(path: &Path) -> Result<SafetensorsFile> {
         let file = File::open(path).map_err(Error::io(path))?;
-        // SAFETY: the map is read-only. Were another process to change the file, the bytes could change under a
-        // `&[u8]`; every value read from it is a number without invariants, and the documentation above says so.
-        #[allow(unsafe_code)]
-        let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
+        let map = map_file(&file).map_err(Error::io(path))?;
         let header = |reason: String| CheckpointError::Header { path: path.to_owned(), reason };
         let (header_length, metadata) =
             SafeTensors::read_metadata(&map).map_err(|error| header(error.to_string()))?;

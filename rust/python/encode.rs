@@ -15,7 +15,8 @@ use super::text_input::text as text_of;
 use super::tokenizer::PyTokenizer;
 use super::without_gil::{without_gil, without_gil_if_long};
 use crate::error::Error;
-use crate::tokenizer::{EncodeOptions, Text, TokenId, Tokenizer, cores, map_file};
+use crate::mapped_file::map_file;
+use crate::tokenizer::{EncodeOptions, Text, TokenId, Tokenizer, cores};
 
 /// Units from which a text is shared among the threads of the process.
 const LARGE: usize = 512 * 1_024;

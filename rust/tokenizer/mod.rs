@@ -23,7 +23,6 @@ mod embedded;
 mod fast;
 mod index;
 mod loading;
-mod mapped_file;
 mod offsets;
 mod parallel;
 mod plain_ranks;
@@ -53,7 +52,6 @@ pub use counter::TokenCounter;
 pub use fast::{CpuChoice, CpuLevel};
 pub use index::TokenIndex;
 pub use loading::TokenizerParts;
-pub use mapped_file::map_file;
 pub use offsets::OffsetUnit;
 #[cfg(feature = "python")]
 pub(crate) use parallel::utf8;
