@@ -1,43 +1,12 @@
 //! Base64, the alphabet in which a Tekken file writes the bytes of its tokens.
 
-const PADDING: u8 = b'=';
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 /// The bytes that a text stands for, if it is base64 as an encoder writes it: in groups of four, padded, no
 /// bit left over that is not zero.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let padding = text.iter().rev().take(2).take_while(|&&digit| digit == PADDING).count();
-    let digits = &text[..text.len() - padding];
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for group in digits.chunks(4) {
-        let mut bits = 0_u32;
-        for &digit in group {
-            bits = bits << 6 | value(digit)?;
-        }
-        // A group of 4, 3 or 2 digits holds 3, 2 or 1 bytes, from the highest of 24 bits on.
-        bits <<= 6 * (4 - group.len());
-        let [_, whole @ ..] = bits.to_be_bytes();
-        let (kept, rest) = whole.split_at(group.len() - 1);
-        if rest.iter().any(|&byte| byte != 0) {
-            return None;
-        }
-        bytes.extend_from_slice(kept);
-    }
-    Some(bytes)
-}
-
-fn value(digit: u8) -> Option<u32> {
-    let value = match digit {
-        b'A'..=b'Z' => digit - b'A',
-        b'a'..=b'z' => digit - b'a' + 26,
-        b'0'..=b'9' => digit - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(u32::from(value))
+    STANDARD.decode(text).ok()
 }
 
 #[cfg(test)]
