@@ -8,7 +8,7 @@ use super::running_counts::{PyTokenCounter, PyTokenIndex};
 use super::text_input::utf8_text;
 use super::text_positions::{PositionedText, natural_number, slice};
 use super::tokenizer::PyTokenizer;
-use super::without_gil::without_gil;
+use super::without_gil::without_gil_if_long;
 use crate::error::Error;
 use crate::tokenizer::OffsetUnit;
 
@@ -34,7 +34,9 @@ impl PyTokenizer {
             return Ok(None);
         }
         let content = utf8_text(text)?;
-        without_gil(text.py(), || Ok::<_, Error>(self.inner.count_up_to(&content, limit)))
+        without_gil_if_long(text.py(), content.len(), || {
+            Ok::<_, Error>(self.inner.count_up_to(&content, limit))
+        })
     }
 
     /// Return whether the count of a text is at most `limit`; as fast as `count_up_to`.
@@ -108,7 +110,9 @@ impl PyTokenizer {
         }
         let content = PositionedText::new(text)?;
         let utf8 = &*content.utf8;
-        let parts = without_gil(text.py(), || Ok::<_, Error>(self.inner.split(utf8, max_tokens, overlap)))?;
+        let parts = without_gil_if_long(text.py(), utf8.len(), || {
+            Ok::<_, Error>(self.inner.split(utf8, max_tokens, overlap))
+        })?;
         match parts {
             Ok(parts) => content.slices(&parts),
             Err(costly) => {
@@ -165,7 +169,7 @@ impl PyTokenizer {
         let content = PositionedText::new(text)?;
         let (utf8, starts) = (&*content.utf8, content.code_point_starts());
         let starts = starts.filter(|_| unit == OffsetUnit::Char);
-        let (ids, spans) = without_gil(text.py(), || {
+        let (ids, spans) = without_gil_if_long(text.py(), utf8.len(), || {
             let (ids, spans) = self.inner.encode_with_offsets(utf8, unit);
             let position = |offset: usize| starts.map_or(offset, |starts| starts[offset]) as i64;
             Ok::<_, Error>((ids, spans.into_iter().flatten().map(position).collect::<Vec<i64>>()))
@@ -195,7 +199,7 @@ impl PyTokenizer {
             };
             let near = PositionedText::new(&near)?;
             let utf8 = &*near.utf8;
-            let (part, unseen) = without_gil(text.py(), || {
+            let (part, unseen) = without_gil_if_long(text.py(), utf8.len(), || {
                 Ok::<_, Error>(if is_start {
                     let (end, seen) = self.inner.search_prefix(utf8, max_tokens);
                     (0..end, utf8.len() - seen)
@@ -220,8 +224,9 @@ impl PyTokenizer {
     ) -> PyResult<Bound<'py, PyAny>> {
         let content = PositionedText::new(text)?;
         let utf8 = &*content.utf8;
-        let (end, mut start) =
-            without_gil(text.py(), || Ok::<_, Error>(self.inner.without_middle(utf8, max_tokens)))?;
+        let (end, mut start) = without_gil_if_long(text.py(), utf8.len(), || {
+            Ok::<_, Error>(self.inner.without_middle(utf8, max_tokens))
+        })?;
         loop {
             let joined = content.slice(0..end)?.add(content.slice(start..utf8.len())?)?;
             // Halves of a pair that meet here become a character that neither side has.
