@@ -35,6 +35,7 @@ use std::path::PathBuf;
 use char_class::CharClass;
 use tables::Tables;
 use tables::classes::ClassTables;
+use tables::layout::COPIED;
 
 type TokenId = u32;
 
@@ -65,8 +66,7 @@ fn main() {
         starts.push(bytes.len() as u32);
     }
     write("token_starts", bytemuck::cast_slice(&starts));
-    // Decoding copies 16 bytes at a time.
-    bytes.resize(bytes.len() + 16, 0);
+    bytes.resize(bytes.len() + COPIED, 0);
     write("token_bytes", &bytes);
 }
 

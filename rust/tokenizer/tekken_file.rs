@@ -24,7 +24,8 @@ use super::TokenId;
 use super::base64;
 use super::pretokenizer::PATTERN;
 use super::special_tokens::{BOS_NAME, EOS_NAME, NAMES, filler_name};
-use super::token_table::{COPIED, TokenTable};
+use super::tables::layout::COPIED;
+use super::token_table::TokenTable;
 use super::vocabulary::BYTE_RANKS;
 use crate::error::Error;
 

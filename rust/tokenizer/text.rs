@@ -113,11 +113,11 @@ fn for_each_part<U: Unit>(units: &[U], mut work: impl FnMut(&str)) {
     let mut rest = units;
     while rest.len() > PART {
         let part = if ends_in_half_a_pair(&rest[..PART]) { PART - 1 } else { PART };
-        // What was there before has no place to cut, but for that between it and what comes now.
-        let searched = buffer.len().saturating_sub(1);
+        // What was there before has no place to cut.
+        let known = buffer.len();
         append(&rest[..part], &mut buffer);
         rest = &rest[part..];
-        if let Some(cut) = last_safe(&buffer, searched, buffer.len()) {
+        if let Some(cut) = last_safe(&buffer, known, buffer.len()) {
             work(&buffer[..cut]);
             buffer.drain(..cut);
         }

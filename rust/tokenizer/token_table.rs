@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::tables::layout::COPIED;
 use super::{TokenId, TokenizerError};
 
 /// What decoding does with special tokens.
@@ -33,8 +34,6 @@ pub enum Utf8Policy {
     Strict,
 }
 
-/// Bytes that are copied at a time.
-pub(super) const COPIED: usize = 16;
 /// Ids that are decoded together.
 const BLOCK: usize = 64;
 

@@ -12,7 +12,7 @@
 
 use crate::tokenizer::TokenId;
 use crate::tokenizer::tables::key_of;
-use crate::tokenizer::tables::layout::{RANK_BITS, fold};
+use crate::tokenizer::tables::layout::{RANK_BITS, piece_hash};
 
 /// Longest small piece.
 pub(super) const SMALL_BYTES: usize = 15;
@@ -192,7 +192,7 @@ pub(super) fn large_hash(piece: &[u8]) -> u64 {
     let (sixteens, _) = piece.as_chunks::<16>();
     for sixteen in sixteens.iter().chain(piece.last_chunk()) {
         let word = u128::from_le_bytes(*sixteen);
-        hash = fold(word as u64 ^ hash ^ 0x9E37_79B9_7F4A_7C15, (word >> 64) as u64 ^ 0xD6E8_FEB8_6659_FD93);
+        hash = piece_hash([word as u64, (word >> 64) as u64], hash);
     }
     hash
 }

@@ -126,3 +126,14 @@ pub(super) fn decode(text: &[u8], at: usize) -> (u32, usize) {
         first => ((first & 7) << 18 | inner(1) << 12 | inner(2) << 6 | inner(3), 4),
     }
 }
+
+/// Length of the character that a byte begins; 1 for one that goes on a character.
+#[inline(always)]
+pub(super) fn character_length(first: u8) -> usize {
+    match first {
+        0..0xC0 => 1,
+        0xC0..0xE0 => 2,
+        0xE0..0xF0 => 3,
+        _ => 4,
+    }
+}

@@ -9,6 +9,7 @@
 //! Whether a token spans a position is asked of sets of contexts (`tables/builder/cuts.rs`): up to two bytes on either
 //! side. More context would find a few more cuts and need far greater sets.
 
+use super::class_masks::character_length;
 use crate::tokenizer::tables::Tables;
 
 /// Whether the position between two characters of three bytes and more is a hard cut; the four bytes around it.
@@ -52,12 +53,7 @@ pub(super) fn for_each_part<'a>(tables: &Tables, piece: &'a [u8], mut each: impl
 pub(super) fn for_each_wide_cut(tables: &Tables, piece: &[u8], mut each: impl FnMut(usize)) {
     let (mut at, mut length_before) = (0, 0);
     while at < piece.len() {
-        let length = match piece[at] {
-            0..0x80 => 1,
-            0x80..0xE0 => 2,
-            0xE0..0xF0 => 3,
-            _ => 4,
-        };
+        let length = character_length(piece[at]);
         if length >= 3
             && length_before >= 3
             && is_wide_cut(tables, [piece[at - 2], piece[at - 1], piece[at], piece[at + 1]])

@@ -16,6 +16,7 @@
 //! Looking at all pairs takes the square of the length, which is why it stops at [`MERGE_BYTES`]: longer pieces go to
 //! `backtrack.rs`, which is linear and slower for short ones.
 
+use super::class_masks::character_length;
 use crate::tokenizer::TokenId;
 use crate::tokenizer::tables::layout::NO_RANK;
 use crate::tokenizer::tables::{Tables, TwoBytes, piece_key};
@@ -254,16 +255,6 @@ impl TwoBytes {
 #[inline(always)]
 fn ordered(rank: u32, place: usize) -> u32 {
     if rank == NO_RANK { u32::MAX } else { rank << PLACE_BITS | place as u32 }
-}
-
-#[inline(always)]
-fn character_length(first: u8) -> usize {
-    match first {
-        0..0xC0 => 1,
-        0xC0..0xE0 => 2,
-        0xE0..0xF0 => 3,
-        _ => 4,
-    }
 }
 
 /// Rank of a character if merging makes it whole before it could take a part of it away.

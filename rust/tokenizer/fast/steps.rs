@@ -44,7 +44,9 @@ pub(super) struct Steps<const PIECES: usize> {
     pub(super) counts: Box<[u32; PIECES]>,
     /// The `m` of those that the cache does not know.
     pub(super) unknown: Box<[u32; PIECES]>,
-    pub(super) long_results: Vec<TokenId>,
+    long_results: Vec<TokenId>,
+    /// The ids of a piece that is too long to be merged in turns; its memory is kept.
+    long_piece: Vec<TokenId>,
 }
 
 /// How many pieces of a chunk were no short tokens, and how many of these the cache does not know.
@@ -65,6 +67,7 @@ impl<const PIECES: usize> Steps<PIECES> {
             counts: zeroed_box(),
             unknown: zeroed_box(),
             long_results: Vec::new(),
+            long_piece: Vec::new(),
         }
     }
 
@@ -171,7 +174,8 @@ impl<const PIECES: usize> Steps<PIECES> {
             {
                 self.counts[m] = count as u32;
                 if wants_ids {
-                    self.keep_words(m, words, count);
+                    let ids = words.iter().flat_map(|&word| [word as TokenId, (word >> 32) as TokenId]);
+                    self.set_result(m, ids.take(count), count);
                 }
                 true
             } else {
@@ -179,20 +183,6 @@ impl<const PIECES: usize> Steps<PIECES> {
             };
             self.unknown[found.unknown] = m as u32;
             found.unknown += usize::from(!is_known);
-        }
-    }
-
-    /// Makes the ids, two a word, those of miss `m`.
-    #[inline(always)]
-    fn keep_words(&mut self, m: usize, words: &[u64], count: usize) {
-        let ids = words.iter().flat_map(|&word| [word as TokenId, (word >> 32) as TokenId]);
-        if count <= RESULT {
-            self.results[m].iter_mut().zip(ids).for_each(|(place, id)| *place = id);
-        } else {
-            let from = self.long_results.len();
-            self.long_results.extend(ids);
-            self.long_results.resize(from + count + SLACK, 0);
-            self.results[m][0] = from as TokenId;
         }
     }
 
@@ -209,18 +199,19 @@ impl<const PIECES: usize> Steps<PIECES> {
     ) {
         let (start, end) = span(starts, self.misses[m] as usize);
         let piece = &readable[start..end];
-        if let Some(rank) = tables.rank_of_long(piece) {
-            return self.keep(cache, piece, m, &[rank + tables.first_id()]);
-        }
         if piece.len() <= MERGE_BYTES {
+            if let Some(rank) = tables.rank_of_long(piece) {
+                return self.keep(cache, piece, m, &[rank + tables.first_id()]);
+            }
             let short = ShortPiece::new(first_bytes(readable, start), piece.len());
             let mut done = |m: u32, ids: &[TokenId]| self.keep_merged(cache, readable, starts, m, ids);
             return merges.add(tables, short, m as u32, &mut done);
         }
-        let from = self.long_results.len();
-        let long_results = &mut self.long_results;
-        encode_long(tables, piece, |id| long_results.push(id));
-        self.keep_end(cache, piece, m, from);
+        let mut ids = std::mem::take(&mut self.long_piece);
+        ids.clear();
+        encode_long(tables, piece, |id| ids.push(id));
+        self.keep(cache, piece, m, &ids);
+        self.long_piece = ids;
     }
 
     /// Merges to the end what has been begun.
@@ -242,29 +233,27 @@ impl<const PIECES: usize> Steps<PIECES> {
 
     /// Makes the ids those of miss `m`, here and in the cache.
     #[inline(always)]
-    pub(super) fn keep(&mut self, cache: &mut Cache, piece: &[u8], m: usize, ids: &[TokenId]) {
-        remember(cache, piece, self.hashes[m], ids);
-        self.counts[m] = ids.len() as u32;
-        if let Some(places) = self.results[m].get_mut(..ids.len()) {
-            places.copy_from_slice(ids);
-        } else {
-            self.results[m][0] = self.long_results.len() as TokenId;
-            self.long_results.extend_from_slice(ids);
-            self.long_results.resize(self.long_results.len() + SLACK, 0);
+    fn keep(&mut self, cache: &mut Cache, piece: &[u8], m: usize, ids: &[TokenId]) {
+        let hash = self.hashes[m];
+        if piece.len() <= SMALL_BYTES {
+            cache.remember_small(piece, hash, ids);
+        } else if piece.len() <= LARGE_BYTES {
+            cache.remember_large(piece, hash, ids);
         }
+        self.counts[m] = ids.len() as u32;
+        self.set_result(m, ids.iter().copied(), ids.len());
     }
 
-    /// Makes the ids that were put at the end of `long_results` those of miss `m`, here and in the cache.
-    fn keep_end(&mut self, cache: &mut Cache, piece: &[u8], m: usize, from: usize) {
-        let ids = &self.long_results[from..];
-        remember(cache, piece, self.hashes[m], ids);
-        self.counts[m] = ids.len() as u32;
-        if let Some(places) = self.results[m].get_mut(..ids.len()) {
-            places.copy_from_slice(ids);
-            self.long_results.truncate(from);
+    /// Makes the `count` ids those of miss `m`.
+    #[inline(always)]
+    fn set_result(&mut self, m: usize, ids: impl Iterator<Item = TokenId>, count: usize) {
+        if count <= RESULT {
+            self.results[m].iter_mut().zip(ids).for_each(|(place, id)| *place = id);
         } else {
+            let from = self.long_results.len();
             self.results[m][0] = from as TokenId;
-            self.long_results.resize(self.long_results.len() + SLACK, 0);
+            self.long_results.extend(ids);
+            self.long_results.resize(from + count + SLACK, 0);
         }
     }
 
@@ -274,15 +263,6 @@ impl<const PIECES: usize> Steps<PIECES> {
         let count = self.counts[m] as usize;
         let ids = &self.results[m];
         if count <= RESULT { (&ids[..], count) } else { (&self.long_results[ids[0] as usize..], count) }
-    }
-}
-
-#[inline(always)]
-fn remember(cache: &mut Cache, piece: &[u8], hash: u64, ids: &[TokenId]) {
-    if piece.len() <= SMALL_BYTES {
-        cache.remember_small(piece, hash, ids);
-    } else if piece.len() <= LARGE_BYTES {
-        cache.remember_large(piece, hash, ids);
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A look-up and the builder of its table share the functions here, so that both see the same layout.
 
+/// Bytes that decoding copies at a time: the bytes of all tokens are followed by as many.
+pub(crate) const COPIED: usize = 16;
+
 /// Bits of a rank, and of a token id.
 pub(crate) const RANK_BITS: u32 = 17;
 /// The most tokens that tables are made for.
@@ -35,12 +38,12 @@ const MIX_HIGH: u64 = 0xD6E8_FEB8_6659_FD93;
 
 /// Folded multiplication: one instruction and an xor mix all 128 bits of a key.
 #[inline(always)]
-pub(crate) fn fold(left: u64, right: u64) -> u64 {
+fn fold(left: u64, right: u64) -> u64 {
     let product = u128::from(left) * u128::from(right);
     product as u64 ^ (product >> 64) as u64
 }
 
-/// Hash of the key of a piece.
+/// Hash of the key of a piece, or of sixteen bytes of a longer one behind a hash of what is before them.
 #[inline(always)]
 pub(crate) fn piece_hash(key: [u64; 2], seed: u64) -> u64 {
     fold(key[0] ^ MIX_LOW ^ seed, key[1] ^ MIX_HIGH)
