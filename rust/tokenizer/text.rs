@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
+use super::fast::Unit;
 use super::safe_boundary::{first_safe, last_safe};
 use super::text_cuts::first_cut_of_units;
-use super::transcode::{Unit, append, ends_in_half_a_pair};
+use super::transcode::{Utf8Buffer, ends_in_half_a_pair};
 use super::{ControlStrings, TokenId, Tokenizer, TokenizerError};
 
 /// Units that are transcoded before their text is encoded: what is written is still in the first caches.
@@ -14,7 +15,7 @@ const PART: usize = 8_192;
 const LARGEST_KEPT: usize = 1 << 20;
 
 thread_local! {
-    static BUFFER: Cell<String> = const { Cell::new(String::new()) };
+    static BUFFER: Cell<Option<Utf8Buffer>> = const { Cell::new(None) };
 }
 
 /// A text in one of the encodings that programs hold texts in.
@@ -79,14 +80,14 @@ impl<'a> Text<'a> {
 
     /// The text in UTF-8.
     pub fn to_utf8(self) -> Cow<'a, str> {
-        let mut text = String::new();
+        let mut buffer = Utf8Buffer::default();
         match self {
             Text::Utf8(text) => return Cow::Borrowed(text),
-            Text::Latin1(units) => append(units, &mut text),
-            Text::Utf16(units) => append(units, &mut text),
-            Text::Utf32(units) => append(units, &mut text),
+            Text::Latin1(units) => buffer.append(units),
+            Text::Utf16(units) => buffer.append(units),
+            Text::Utf32(units) => buffer.append(units),
         }
-        Cow::Owned(text)
+        Cow::Owned(buffer.into_string())
     }
 
     /// Calls `work` with parts in UTF-8 that, encoded one by one, have the ids of the text. What is not UTF-8 goes through
@@ -108,25 +109,26 @@ fn cut_units<U: Unit>(units: &[U], from: usize) -> Option<(&[U], &[U])> {
 
 fn for_each_part<U: Unit>(units: &[U], mut work: impl FnMut(&str)) {
     // The thread's buffer is gone where the thread ends.
-    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+    let mut buffer = BUFFER.try_with(Cell::take).ok().flatten().unwrap_or_default();
     buffer.clear();
     let mut rest = units;
     while rest.len() > PART {
         let part = if ends_in_half_a_pair(&rest[..PART]) { PART - 1 } else { PART };
         // What was there before has no place to cut.
-        let known = buffer.len();
-        append(&rest[..part], &mut buffer);
+        let known = buffer.text().len();
+        buffer.append(&rest[..part]);
         rest = &rest[part..];
-        if let Some(cut) = last_safe(&buffer, known, buffer.len()) {
-            work(&buffer[..cut]);
-            buffer.drain(..cut);
+        let text = buffer.text();
+        if let Some(cut) = last_safe(text, known, text.len()) {
+            work(&text[..cut]);
+            buffer.remove_first(cut);
         }
     }
-    append(rest, &mut buffer);
-    work(&buffer);
+    buffer.append(rest);
+    work(buffer.text());
     if buffer.capacity() <= LARGEST_KEPT {
         // Where that fails the buffer is dropped.
-        let _ = BUFFER.try_with(|kept| kept.set(buffer));
+        let _ = BUFFER.try_with(|kept| kept.set(Some(buffer)));
     }
 }
 

@@ -1,78 +1,73 @@
 //! Latin-1, UTF-16 and UTF-32 to UTF-8. A pair of surrogates is one character, in UTF-32 too, and a lone one becomes
 //! U+FFFD.
 //!
-//! Sixteen units at a time: ASCII is narrowed; of units in one to three bytes each writes a word of four bytes, of which
-//! the next one overwrites what is too much. Surrogates and characters of four bytes are rare, and go one by one.
+//! Sixteen units at a time, with AVX-512 in one vector (`fast/level/avx512_utf8.rs`). Here: ASCII is narrowed; of units in
+//! one to three bytes each writes a word of four bytes, of which the next one overwrites what is too much. Surrogates
+//! and characters of four bytes are rare, and go one by one.
 
 #![allow(unsafe_code, reason = "what was written here is UTF-8, and is not looked at again")]
 
-use super::fast::{CpuLevel, UTF16_ROOM};
+use super::fast::{CpuLevel, UTF8_ROOM, Unit};
 
 /// Units that are read together.
 const BLOCK: usize = 16;
 /// Bytes of the longest character.
 const LONGEST: usize = 4;
 
-/// A code unit: of Latin-1, UTF-16 or UTF-32.
-pub(super) trait Unit: Copy + Into<u32> {
-    /// Bytes of the longest character of one unit.
-    const BYTES: usize;
-
-    /// The lowest byte.
-    fn low_byte(self) -> u8;
-
-    /// Writes as many characters as the CPU has a fast way for; returns how many units and bytes.
-    #[inline(always)]
-    fn fast_blocks(_level: CpuLevel, _units: &[Self], _bytes: &mut [u8]) -> (usize, usize) {
-        (0, 0)
-    }
+/// UTF-8 that was transcoded here. Its memory is kept, and written over.
+#[derive(Default)]
+pub(super) struct Utf8Buffer {
+    /// UTF-8 up to `length`; anything behind.
+    bytes: Vec<u8>,
+    length: usize,
 }
 
-impl Unit for u8 {
-    const BYTES: usize = 2;
-
-    #[inline(always)]
-    fn low_byte(self) -> u8 {
-        self
-    }
-}
-
-impl Unit for u16 {
-    const BYTES: usize = 3;
-
-    #[inline(always)]
-    fn low_byte(self) -> u8 {
-        self as u8
+impl Utf8Buffer {
+    /// Appends the characters of `units`.
+    #[inline]
+    pub(super) fn append<U: Unit>(&mut self, units: &[U]) {
+        self.append_at(CpuLevel::in_use(), units);
     }
 
-    #[inline(always)]
-    fn fast_blocks(level: CpuLevel, units: &[u16], bytes: &mut [u8]) -> (usize, usize) {
-        level.utf16_blocks(units, bytes)
+    fn append_at<U: Unit>(&mut self, level: CpuLevel, units: &[U]) {
+        let most = self.length + units.len() * U::BYTES + UTF8_ROOM;
+        if self.bytes.len() < most {
+            self.bytes.resize(most, 0);
+        }
+        self.length += transcode(level, units, &mut self.bytes[self.length..]);
     }
-}
 
-impl Unit for u32 {
-    const BYTES: usize = 4;
-
-    #[inline(always)]
-    fn low_byte(self) -> u8 {
-        self as u8
+    /// The text.
+    #[inline]
+    pub(super) fn text(&self) -> &str {
+        // SAFETY: `transcode` alone writes what is before `length`: whole characters, by their definition in UTF-8; and
+        // `remove_first` cuts between characters.
+        unsafe { std::str::from_utf8_unchecked(&self.bytes[..self.length]) }
     }
-}
 
-/// Appends the characters of `units`.
-#[inline]
-pub(super) fn append<U: Unit>(units: &[U], text: &mut String) {
-    append_at(CpuLevel::in_use(), units, text);
-}
+    /// Removes the first `length` bytes, which must be whole characters.
+    pub(super) fn remove_first(&mut self, length: usize) {
+        assert!(self.text().is_char_boundary(length));
+        self.bytes.copy_within(length..self.length, 0);
+        self.length -= length;
+    }
 
-fn append_at<U: Unit>(level: CpuLevel, units: &[U], text: &mut String) {
-    // SAFETY: what follows the length is written by `transcode` alone: whole characters, by their definition in UTF-8.
-    let bytes = unsafe { text.as_mut_vec() };
-    let start = bytes.len();
-    bytes.resize(start + units.len() * U::BYTES + UTF16_ROOM, 0);
-    let length = transcode(level, units, &mut bytes[start..]);
-    bytes.truncate(start + length);
+    /// Removes all.
+    pub(super) fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    /// Bytes of memory.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// The text in memory of its own.
+    pub(super) fn into_string(mut self) -> String {
+        self.bytes.truncate(self.length);
+        // SAFETY: as in `text`.
+        unsafe { String::from_utf8_unchecked(self.bytes) }
+    }
 }
 
 /// Whether the units before `end` end in the first half of a pair: its second half must not be read without it.
@@ -84,7 +79,7 @@ pub(super) fn ends_in_half_a_pair<U: Unit>(units: &[U]) -> bool {
 fn transcode<U: Unit>(level: CpuLevel, units: &[U], bytes: &mut [u8]) -> usize {
     let (mut read, mut written) = (0, 0);
     while let Some(block) = units[read..].first_chunk::<BLOCK>() {
-        let (fast_read, fast_written) = U::fast_blocks(level, &units[read..], &mut bytes[written..]);
+        let (fast_read, fast_written) = level.utf8_blocks(&units[read..], &mut bytes[written..]);
         if fast_read > 0 {
             (read, written) = (read + fast_read, written + fast_written);
             continue;
@@ -163,11 +158,13 @@ mod tests {
 
     fn text_of<U: Unit>(units: &[U]) -> String {
         let at_level = |level| {
-            let mut text = "é".to_owned();
-            append_at(level, units, &mut text);
+            let mut buffer = Utf8Buffer::default();
+            buffer.append_at(level, &[0xe9_u8]);
+            buffer.append_at(level, units);
+            buffer.remove_first(2);
             // Safe code looks at it once more.
-            assert!(std::str::from_utf8(text.as_bytes()).is_ok());
-            text.split_off(2)
+            assert!(std::str::from_utf8(buffer.text().as_bytes()).is_ok());
+            buffer.into_string()
         };
         let texts: Vec<String> = CpuLevel::available().into_iter().map(at_level).collect();
         assert!(texts.iter().all(|text| *text == texts[0]), "the levels differ");

@@ -7,9 +7,10 @@
 //! * *Large* pieces, of 16 to 127 bytes: entries of any size one behind the other in a ring, and an index to where they
 //!   start. A new entry overwrites the oldest ones. 1 MB and 256 kB.
 //!
-//! Memory comes zeroed from the system and is not touched before use. A key has the length of its piece, so that no
+//! Memory comes zeroed from the system and is not touched before use; the small pieces lie in one huge page. A key has the length of its piece, so that no
 //! piece is equal to an empty entry.
 
+use super::huge_page::HugePage;
 use crate::tokenizer::TokenId;
 use crate::tokenizer::tables::key_of;
 use crate::tokenizer::tables::layout::{RANK_BITS, piece_hash};
@@ -24,7 +25,6 @@ const SMALL_SET: usize = 2 * 4;
 /// The most ids that a small entry holds.
 const SMALL_IDS: usize = 6;
 const IDS_PER_WORD: usize = 3;
-const LINE: usize = 64;
 
 const INDEX_SETS: usize = 1 << 14;
 const INDEX_SET: usize = 4;
@@ -36,7 +36,7 @@ const LONGEST_ENTRY: usize = 1 + LARGE_BYTES.div_ceil(8) + LARGE_BYTES.div_ceil(
 
 /// The memory of a thread.
 pub(super) struct Cache {
-    small: Lines,
+    small: HugePage<[[u64; SMALL_SET]; SMALL_SETS]>,
     /// Places in the ring, the newest of a set first.
     index: Vec<[u32; INDEX_SET]>,
     ring: Vec<u64>,
@@ -44,50 +44,24 @@ pub(super) struct Cache {
     next: usize,
 }
 
-/// Zeroed words that start at a cache line.
-struct Lines {
-    storage: Vec<u64>,
-    offset: usize,
-}
-
-impl Lines {
-    fn new() -> Lines {
-        let storage = vec![0_u64; SMALL_SETS * SMALL_SET + LINE / size_of::<u64>()];
-        let offset = storage.as_ptr().align_offset(LINE);
-        Lines { storage, offset }
-    }
-
-    #[inline(always)]
-    fn set(&self, hash: u64) -> &[u64; SMALL_SET] {
-        &self.storage[self.offset..][..SMALL_SETS * SMALL_SET].as_chunks().0
-            [(hash >> 16) as usize % SMALL_SETS]
-    }
-
-    #[inline(always)]
-    fn set_mut(&mut self, hash: u64) -> &mut [u64; SMALL_SET] {
-        let sets = &mut self.storage[self.offset..][..SMALL_SETS * SMALL_SET];
-        &mut sets.as_chunks_mut().0[(hash >> 16) as usize % SMALL_SETS]
-    }
-}
-
 /// The ids of a small piece, packed; see [`Packed::unpack`].
 pub(super) struct Packed<'a>(&'a [u64; 2]);
 
 impl Cache {
     pub(super) fn new() -> Cache {
-        Cache { small: Lines::new(), index: vec![[0; INDEX_SET]; INDEX_SETS], ring: vec![0; RING], next: 0 }
+        Cache { small: HugePage::new(), index: vec![[0; INDEX_SET]; INDEX_SETS], ring: vec![0; RING], next: 0 }
     }
 
     /// The set of a small piece, by its hash.
     #[inline(always)]
     pub(super) fn small_set(&self, hash: u64) -> &[u64; SMALL_SET] {
-        self.small.set(hash)
+        &self.small.get()[small_set(hash)]
     }
 
     /// The ids of a small piece, by its key, and whether it is known; if it is not, the ids are those of another.
     #[inline(always)]
     pub(super) fn find_small(&self, hash: u64, key: [u64; 2]) -> (Packed<'_>, bool) {
-        let set = self.small.set(hash);
+        let set = self.small_set(hash);
         let [first, second] = [&set[..4], &set[4..]];
         let is = |entry: &[u64]| ((entry[0] ^ key[0]) | (entry[1] ^ key[1])) == 0;
         let entry = if is(second) { second } else { first };
@@ -131,7 +105,7 @@ impl Cache {
         if ids.len() > SMALL_IDS {
             return;
         }
-        let set = self.small.set_mut(hash);
+        let set = &mut self.small.get_mut()[small_set(hash)];
         set.copy_within(..SMALL_SET / 2, SMALL_SET / 2);
         set[..2].copy_from_slice(&key_of(piece));
         for (word, three) in set[2..4].iter_mut().zip(ids.chunks(IDS_PER_WORD).chain([&[][..]])) {
@@ -177,6 +151,12 @@ impl Packed<'_> {
             }
         }
     }
+}
+
+/// Index of the set of a small piece.
+#[inline(always)]
+fn small_set(hash: u64) -> usize {
+    (hash >> 16) as usize % SMALL_SETS
 }
 
 /// Bits of a hash that tell most of the pieces of an index set apart; never 0, which is an empty place.

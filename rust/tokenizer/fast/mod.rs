@@ -7,7 +7,7 @@
 //! | `hard_cuts` | positions that no token spans |
 //! | `merge`, `backtrack` | pieces to tokens: short ones, long ones |
 //! | `part_counts` | counts of all prefixes or suffixes of a piece |
-//! | `cache`, `encoder`, `output` | the pipeline, and the memory of a thread |
+//! | `cache`, `huge_page`, `encoder`, `output` | the pipeline, and the memory of a thread |
 //!
 //! The plain twin (`pretokenizer.rs`, `bpe.rs`) is the specification; the tests compare the two on every level.
 
@@ -17,6 +17,7 @@ mod cache;
 mod class_masks;
 mod encoder;
 mod hard_cuts;
+mod huge_page;
 mod level;
 mod merge;
 mod output;
@@ -27,7 +28,7 @@ mod run;
 mod scanner;
 mod steps;
 
-pub(super) use level::UTF16_ROOM;
 pub use level::{CpuChoice, CpuLevel};
+pub(super) use level::{UTF8_ROOM, Unit};
 pub(super) use part_counts::{PrefixCounts, SuffixCounts};
 pub(super) use run::{VocabularyKey, count, encode_into};

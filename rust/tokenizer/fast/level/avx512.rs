@@ -14,17 +14,15 @@
 #![allow(unsafe_code, reason = "vector instructions are called under the proof that the CPU has them")]
 
 use std::arch::x86_64::{
-    __m512i, _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_castsi512_si128,
-    _mm512_cmpeq_epi8_mask, _mm512_cmpeq_epi32_mask, _mm512_cmpge_epu32_mask, _mm512_cmplt_epi8_mask,
-    _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_extracti32x4_epi32, _mm512_loadu_si512,
-    _mm512_mask_cmpeq_epi8_mask, _mm512_mask_cmpge_epu8_mask, _mm512_mask_cmple_epu8_mask,
-    _mm512_mask_mov_epi8, _mm512_mask_mov_epi32, _mm512_mask_permutexvar_epi8, _mm512_mask_testn_epi8_mask,
-    _mm512_maskz_compress_epi8, _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_or_si512,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_si512,
-    _mm512_sub_epi8, _mm512_test_epi8_mask,
+    __m512i, _mm512_add_epi32, _mm512_castsi512_si128, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epi8_mask,
+    _mm512_cvtepu8_epi32, _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_cmpeq_epi8_mask,
+    _mm512_mask_cmpge_epu8_mask, _mm512_mask_cmple_epu8_mask, _mm512_mask_mov_epi8,
+    _mm512_mask_permutexvar_epi8, _mm512_mask_testn_epi8_mask, _mm512_maskz_compress_epi8,
+    _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_storeu_si512, _mm512_sub_epi8, _mm512_test_epi8_mask,
 };
 
-use super::{Instructions, UTF16_ROOM};
+use super::Instructions;
 use crate::tokenizer::embedded::class_tables;
 use crate::tokenizer::fast::class_masks::{ClassMasks, READ, WINDOW, ascii_classes, decode, first_bits};
 use crate::tokenizer::tables::classes::class;
@@ -45,16 +43,6 @@ impl Avx512 {
             && is_x86_feature_detected!("lzcnt")
             && is_x86_feature_detected!("popcnt");
         has_all.then_some(Avx512(()))
-    }
-}
-
-impl Avx512 {
-    /// See [`super::CpuLevel::utf16_blocks`].
-    #[inline]
-    pub(super) fn utf16_blocks(self, units: &[u16], bytes: &mut [u8]) -> (usize, usize) {
-        let Avx512(()) = self;
-        // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
-        unsafe { utf16_blocks(units, bytes) }
     }
 }
 
@@ -262,35 +250,4 @@ fn write_positions(bits: u64, base: u32, positions: &mut [u32; 64]) {
             write(_mm512_extracti32x4_epi32(places, 3));
         }
     }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
-fn utf16_blocks(units: &[u16], bytes: &mut [u8]) -> (usize, usize) {
-    let number = |number: u32| _mm512_set1_epi32(number.cast_signed());
-    let (mut read, mut written) = (0, 0);
-    for block in units.as_chunks::<16>().0 {
-        let Some(room) = bytes[written..].first_chunk_mut::<UTF16_ROOM>() else { break };
-        // SAFETY: a vector of 32 bytes is read from sixteen units of two.
-        let unit = _mm512_cvtepu16_epi32(unsafe { _mm256_loadu_si256(block.as_ptr().cast()) });
-        if _mm512_cmpeq_epi32_mask(_mm512_and_si512(unit, number(0xF800)), number(0xD800)) != 0 {
-            break;
-        }
-        // A word of four bytes a unit, the first lowest, and the bytes of it that the character has.
-        let is_two = _mm512_cmpge_epu32_mask(unit, number(0x80));
-        let is_three = _mm512_cmpge_epu32_mask(unit, number(0x800));
-        let inner = |unit| _mm512_or_si512(_mm512_and_si512(unit, number(0x3F)), number(0x80));
-        let (upper, last) = (_mm512_srli_epi32::<6>(unit), inner(unit));
-        let two = _mm512_or_si512(_mm512_or_si512(upper, number(0xC0)), _mm512_slli_epi32::<8>(last));
-        let first = _mm512_or_si512(_mm512_srli_epi32::<12>(unit), number(0xE0));
-        let behind = _mm512_or_si512(_mm512_slli_epi32::<8>(inner(upper)), _mm512_slli_epi32::<16>(last));
-        let words = _mm512_mask_mov_epi32(unit, is_two, two);
-        let words = _mm512_mask_mov_epi32(words, is_three, _mm512_or_si512(first, behind));
-        let used = _mm512_mask_mov_epi32(number(0xFF), is_two, number(0xFFFF));
-        let used = _mm512_movepi8_mask(_mm512_mask_mov_epi32(used, is_three, number(0xFF_FFFF)));
-        // SAFETY: a vector of 64 bytes is written to an array of 64.
-        unsafe { _mm512_storeu_si512(room.as_mut_ptr().cast(), _mm512_maskz_compress_epi8(used, words)) };
-        written += used.count_ones() as usize;
-        read += 16;
-    }
-    (read, written)
 }

@@ -12,7 +12,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_utf8;
 mod scalar;
+mod unit;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -22,6 +25,7 @@ pub(super) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512::Avx512;
 pub(super) use scalar::Scalar;
+pub(in crate::tokenizer) use unit::{UTF8_ROOM, Unit};
 
 use super::class_masks::{ClassMasks, READ};
 
@@ -34,9 +38,6 @@ pub(super) trait Instructions: Copy {
     /// overwritten.
     fn write_positions(self, bits: u64, base: u32, positions: &mut [u32; 64]);
 }
-
-/// Bytes that [`CpuLevel::utf16_blocks`] writes at a time, needed or not.
-pub(in crate::tokenizer) const UTF16_ROOM: usize = 64;
 
 /// A set of instructions that this CPU has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,14 +81,14 @@ impl CpuLevel {
         }
     }
 
-    /// Writes the characters of UTF-16 as UTF-8, sixteen units at a time, for as long as there are sixteen without
-    /// surrogates and room for [`UTF16_ROOM`] bytes. Returns how many units were read and how many bytes written: none, if
-    /// the level has no way of its own.
+    /// Writes the characters of units as UTF-8, sixteen at a time, for as long as there are sixteen without surrogates and
+    /// room for [`UTF8_ROOM`] bytes. Returns how many units were read and how many bytes written: none, if the level has no
+    /// way of its own.
     #[inline]
-    pub(in crate::tokenizer) fn utf16_blocks(self, units: &[u16], bytes: &mut [u8]) -> (usize, usize) {
+    pub(in crate::tokenizer) fn utf8_blocks<U: Unit>(self, units: &[U], bytes: &mut [u8]) -> (usize, usize) {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512(level) => level.utf16_blocks(units, bytes),
+            Kind::Avx512(level) => level.utf8_blocks(units, bytes),
             _ => (0, 0),
         }
     }
