@@ -17,9 +17,10 @@
 //! `backtrack.rs`, which is linear and slower for short ones.
 
 use super::class_masks::character_length;
+use super::prefetch::prefetch;
 use crate::tokenizer::TokenId;
 use crate::tokenizer::tables::layout::NO_RANK;
-use crate::tokenizer::tables::{Tables, TwoBytes, piece_key};
+use crate::tokenizer::tables::{Pair, Tables, TwoBytes, piece_key};
 
 /// Longest piece, in bytes.
 pub(super) const MERGE_BYTES: usize = 32;
@@ -87,7 +88,24 @@ pub(super) struct Merges {
 /// Pieces of at most `PLACES` bytes.
 struct Turns<const PLACES: usize> {
     merges: [Merge<PLACES>; TURNS],
+    /// `[i]` what `merges[i]` wants to know.
+    asked: [Asked; TURNS],
     count: usize,
+    /// `[place]` the pairs of the piece that was added last, whose ranks are still to be read.
+    pairs: [Pair; PLACES],
+    /// Whether there is such a piece, the last of `merges`.
+    is_started: bool,
+}
+
+/// What a piece wants to know of the token that it has just joined: the ranks with its neighbours.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    /// The place of the token and the one before.
+    places: [u8; 2],
+    /// Whether there is a token behind, and one before.
+    has: [bool; 2],
+    /// The token and the one behind, the one before and the token.
+    pairs: [Pair; 2],
 }
 
 impl Merges {
@@ -122,7 +140,13 @@ impl Merges {
 impl<const PLACES: usize> Turns<PLACES> {
     fn new() -> Turns<PLACES> {
         let merge = Merge { order: [u32::MAX; PLACES], nowhere: 0, places: 0, tokens: [0; PLACES], tag: 0 };
-        Turns { merges: [merge; TURNS], count: 0 }
+        Turns {
+            merges: [merge; TURNS],
+            asked: [Asked::default(); TURNS],
+            count: 0,
+            pairs: [Pair::default(); PLACES],
+            is_started: false,
+        }
     }
 
     #[inline(always)]
@@ -133,27 +157,41 @@ impl<const PLACES: usize> Turns<PLACES> {
         tag: u32,
         done: &mut impl FnMut(u32, &[TokenId]),
     ) {
+        self.read_started(tables);
         let merge = &mut self.merges[self.count % TURNS];
-        merge.start(tables, piece);
+        merge.start(tables, piece, &mut self.pairs);
         merge.tag = tag;
         self.count += 1;
+        self.is_started = true;
         self.turn_until(TURNS - 1, tables, done);
+    }
+
+    /// Reads the ranks of the piece that was added last.
+    #[inline(always)]
+    fn read_started(&mut self, tables: &Tables) {
+        if std::mem::take(&mut self.is_started) {
+            self.merges[(self.count - 1) % TURNS].read(tables, &self.pairs);
+        }
     }
 
     /// Lets all take turns until no more than `rest` are left.
     #[inline(always)]
     fn turn_until(&mut self, rest: usize, tables: &Tables, done: &mut impl FnMut(u32, &[TokenId])) {
+        if self.count > rest {
+            self.read_started(tables);
+        }
         while self.count > rest {
             self.turn(tables, done);
         }
     }
 
-    /// One step of each piece.
+    /// One step of each piece: all join a pair and ask for the lines of the new ones; then all read them.
     #[inline(always)]
     fn turn(&mut self, tables: &Tables, done: &mut impl FnMut(u32, &[TokenId])) {
         let mut i = 0;
         while i < self.count {
-            if self.merges[i % TURNS].step(tables) {
+            if let Some(asked) = self.merges[i % TURNS].join(tables) {
+                self.asked[i % TURNS] = asked;
                 i += 1;
                 continue;
             }
@@ -163,6 +201,9 @@ impl<const PLACES: usize> Turns<PLACES> {
             self.count -= 1;
             self.merges[i % TURNS] = self.merges[self.count % TURNS];
         }
+        for (merge, &asked) in self.merges[..self.count.min(TURNS)].iter_mut().zip(&self.asked) {
+            merge.note(tables, asked);
+        }
     }
 }
 
@@ -170,7 +211,7 @@ impl<const PLACES: usize> Merge<PLACES> {
     /// The tokens that merging starts from: bytes, and more than that where it is proven to be the same. There are at
     /// most `PLACES` bytes.
     #[inline(always)]
-    fn start(&mut self, tables: &Tables, piece: ShortPiece<'_>) {
+    fn start(&mut self, tables: &Tables, piece: ShortPiece<'_>, pairs: &mut [Pair; PLACES]) {
         let (mut at, mut count) = (0, 0);
         // Of the byte before `at` and that at `at`; of that and the next.
         let (mut before, mut here) = (None, piece.two_bytes(tables, 0));
@@ -191,20 +232,30 @@ impl<const PLACES: usize> Merge<PLACES> {
             before = piece.two_bytes(tables, at - 1);
             here = piece.two_bytes(tables, at);
         }
-        self.order = [u32::MAX; PLACES];
         for place in 1..count {
-            let rank = tables.merged_rank(self.tokens[place - 1], self.tokens[place]);
-            self.order[place - 1] = ordered(rank, place - 1);
+            let pair = tables.pair(self.tokens[place - 1], self.tokens[place]);
+            prefetch(tables.pair_entry(pair));
+            pairs[place - 1] = pair;
         }
         self.places = ((1_u64 << count) - 1) as u32;
     }
 
-    /// Joins the first pair of the lowest rank; false if there is none.
+    /// Reads the ranks of the pairs that merging starts from.
     #[inline(always)]
-    fn step(&mut self, tables: &Tables) -> bool {
+    fn read(&mut self, tables: &Tables, pairs: &[Pair; PLACES]) {
+        self.order = [u32::MAX; PLACES];
+        let count = self.places.count_ones() as usize;
+        for (place, (order, &pair)) in self.order.iter_mut().zip(pairs).take(count - 1).enumerate() {
+            *order = ordered(tables.rank_of_pair(pair), place);
+        }
+    }
+
+    /// Joins the first pair of the lowest rank, and asks for the ranks of the new token and its neighbours.
+    #[inline(always)]
+    fn join(&mut self, tables: &Tables) -> Option<Asked> {
         let best = self.order.iter().copied().fold(u32::MAX, u32::min);
         if best == u32::MAX {
-            return false;
+            return None;
         }
         let place = best % MERGE_BYTES as u32;
         let token = best >> PLACE_BITS;
@@ -212,17 +263,27 @@ impl<const PLACES: usize> Merge<PLACES> {
         let above = self.places & (!1_u32 << place);
         let gone = above.trailing_zeros();
         let above = above & above.wrapping_sub(1);
+        let below = self.places & ((1 << place) - 1);
+        let before = 31 ^ (below | 1).leading_zeros();
         self.places ^= 1 << gone;
         self.tokens[place as usize % PLACES] = token;
         self.order[gone as usize % PLACES] = u32::MAX;
-        let behind = self.tokens[above.trailing_zeros() as usize % PLACES];
-        let with_behind = ordered(tables.merged_rank(token, behind), place as usize);
-        self.order[place as usize % PLACES] = if above == 0 { u32::MAX } else { with_behind };
-        let below = self.places & ((1 << place) - 1);
-        let ahead = (31 ^ (below | 1).leading_zeros()) as usize % PLACES;
-        let with_ahead = ordered(tables.merged_rank(self.tokens[ahead], token), ahead);
-        *if below == 0 { &mut self.nowhere } else { &mut self.order[ahead] } = with_ahead;
-        true
+        let pairs = [
+            tables.pair(token, self.tokens[above.trailing_zeros() as usize % PLACES]),
+            tables.pair(self.tokens[before as usize % PLACES], token),
+        ];
+        pairs.iter().for_each(|&pair| prefetch(tables.pair_entry(pair)));
+        Some(Asked { places: [place as u8, before as u8], has: [above != 0, below != 0], pairs })
+    }
+
+    /// Takes the ranks that were asked for.
+    #[inline(always)]
+    fn note(&mut self, tables: &Tables, asked: Asked) {
+        let [place, before] = asked.places.map(usize::from);
+        let [with_behind, with_before] = asked.pairs.map(|pair| tables.rank_of_pair(pair));
+        self.order[place % PLACES] = if asked.has[0] { ordered(with_behind, place) } else { u32::MAX };
+        *if asked.has[1] { &mut self.order[before % PLACES] } else { &mut self.nowhere } =
+            ordered(with_before, before);
     }
 
     /// Writes the ids of the tokens; returns how many.

@@ -125,6 +125,13 @@ impl TwoBytes {
     }
 }
 
+/// Two neighbouring tokens, and the slot of the table that has what they merge into.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Pair {
+    key: u64,
+    slot: u32,
+}
+
 impl Tables {
     /// The id of rank 0; the id of a token is its rank plus this.
     #[inline(always)]
@@ -226,6 +233,12 @@ impl Tables {
     /// Rank of the token that two neighbours merge into, or `NO_RANK`.
     #[inline(always)]
     pub(crate) fn merged_rank(&self, left: u32, right: u32) -> u32 {
+        self.rank_of_pair(self.pair(left, right))
+    }
+
+    /// Two neighbours, and where the table has what they merge into.
+    #[inline(always)]
+    pub(crate) fn pair(&self, left: u32, right: u32) -> Pair {
         let key = pair_key(left, right);
         let hash = word_hash(key, self.pair_seed);
         // Most pairs that are asked for do not exist; the filter knows without touching a cold line of the table. Slot 0
@@ -233,8 +246,20 @@ impl Tables {
         let is_likely = has_bit(&self.pair_filter, (hash >> (64 - PAIR_FILTER_BITS)) as usize);
         let displacement = self.pair_displacements[bucket(hash, PAIR_BUCKET_BITS)];
         let slot = displaced_slot(hash, displacement, PAIR_SLOT_BITS) & usize::from(is_likely).wrapping_neg();
-        let entry = self.pair_slots[slot];
-        if entry >> RANK_BITS == key { entry as u32 & ((1 << RANK_BITS) - 1) } else { NO_RANK }
+        Pair { key, slot: slot as u32 }
+    }
+
+    /// What the table has for a pair: a line of memory to ask for.
+    #[inline(always)]
+    pub(crate) fn pair_entry(&self, pair: Pair) -> &u64 {
+        &self.pair_slots[pair.slot as usize % (1 << PAIR_SLOT_BITS)]
+    }
+
+    /// Rank of the token that a pair merges into, or `NO_RANK`.
+    #[inline(always)]
+    pub(crate) fn rank_of_pair(&self, pair: Pair) -> u32 {
+        let entry = *self.pair_entry(pair);
+        if entry >> RANK_BITS == pair.key { entry as u32 & ((1 << RANK_BITS) - 1) } else { NO_RANK }
     }
 
     /// Lowest rank of a token that ends inside a character with this first byte, behind this byte.
