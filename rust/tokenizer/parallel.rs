@@ -53,8 +53,12 @@ struct Part<'a> {
 impl Tokenizer {
     /// Number of token ids of each text, found on at most `threads` threads.
     pub fn count_texts(&self, texts: &[Text<'_>], threads: NonZero<usize>) -> Vec<i64> {
+        let threads = threads_for(texts, threads);
+        if threads == 1 {
+            return texts.iter().map(|&text| self.count_text(text) as i64).collect();
+        }
         let jobs = jobs(texts, true);
-        let done = in_parallel(threads_for(texts, threads), jobs.len(), |job| match &jobs[job].part {
+        let done = in_parallel(threads, jobs.len(), |job| match &jobs[job].part {
             Some(part) => vec![self.count_text(part.text) as i64],
             None => texts[jobs[job].texts.clone()].iter().map(|&text| self.count_text(text) as i64).collect(),
         });
@@ -77,20 +81,18 @@ impl Tokenizer {
         options: EncodeOptions,
         threads: NonZero<usize>,
     ) -> Result<Encoded, (usize, TokenizerError)> {
-        // A cut may stand inside a control string.
-        let jobs = jobs(texts, options.control_strings == ControlStrings::Text);
-        let mut done = in_parallel(threads_for(texts, threads), jobs.len(), |job| {
-            self.encode_job(texts, &jobs[job], options)
-        });
+        let threads = threads_for(texts, threads);
         let mut encoded = Encoded { ids: Vec::new(), offsets: vec![0; texts.len() + 1] };
-        if let [only] = &mut *done {
-            let (ids, ends) = std::mem::replace(only, Ok((Vec::new(), Vec::new())))?;
-            encoded.ids = ids;
-            for (offset, end) in encoded.offsets[1..].iter_mut().zip(ends) {
-                *offset = end as i64;
+        if threads == 1 {
+            for (index, &text) in texts.iter().enumerate() {
+                self.encode_text(text, options, &mut encoded.ids).map_err(|error| (index, error))?;
+                encoded.offsets[index + 1] = encoded.ids.len() as i64;
             }
             return Ok(encoded);
         }
+        // A cut may stand inside a control string.
+        let jobs = jobs(texts, options.control_strings == ControlStrings::Text);
+        let done = in_parallel(threads, jobs.len(), |job| self.encode_job(texts, &jobs[job], options));
         encoded.ids.reserve_exact(done.iter().flatten().map(|(ids, _)| ids.len()).sum());
         for (job, job_done) in jobs.iter().zip(done) {
             let (ids, ends) = job_done?;

@@ -158,6 +158,8 @@ impl Tokenizer {
         options: EncodeOptions,
         ids: &mut Vec<TokenId>,
     ) -> Result<(), TokenizerError> {
+        // Texts have a token in two to five units; the vector grows where this is too little.
+        ids.reserve(text.len() / 4 + 2);
         ids.extend(options.before);
         match options.control_strings {
             ControlStrings::Text => text.for_each_part(|part| self.encode_into(part, ids)),
