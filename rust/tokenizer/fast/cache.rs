@@ -49,7 +49,12 @@ pub(super) struct Packed<'a>(&'a [u64; 2]);
 
 impl Cache {
     pub(super) fn new() -> Cache {
-        Cache { small: HugePage::new(), index: vec![[0; INDEX_SET]; INDEX_SETS], ring: vec![0; RING], next: 0 }
+        Cache {
+            small: HugePage::new(),
+            index: vec![[0; INDEX_SET]; INDEX_SETS],
+            ring: vec![0; RING],
+            next: 0,
+        }
     }
 
     /// The set of a small piece, by its hash.
@@ -71,7 +76,7 @@ impl Cache {
     /// The places that a large piece may have in the ring, by its hash.
     #[inline(always)]
     pub(super) fn large_places(&self, hash: u64) -> &[u32; INDEX_SET] {
-        &self.index[hash as usize % INDEX_SETS]
+        &self.index[index_set(hash)]
     }
 
     /// What stands at a place of the ring.
@@ -128,7 +133,7 @@ impl Cache {
         for (word, [first, second]) in entry[1 + key..].iter_mut().zip(pairs) {
             *word = u64::from(first) | u64::from(second) << 32;
         }
-        let set = &mut self.index[hash as usize % INDEX_SETS];
+        let set = &mut self.index[index_set(hash)];
         set.copy_within(..INDEX_SET - 1, 1);
         set[0] = tag(hash) << RING_BITS | self.next as u32;
         self.next += entry.len();
@@ -156,13 +161,19 @@ impl Packed<'_> {
 /// Index of the set of a small piece.
 #[inline(always)]
 fn small_set(hash: u64) -> usize {
-    (hash >> 16) as usize % SMALL_SETS
+    (hash >> 40) as usize % SMALL_SETS
+}
+
+/// Index of the set of a large piece.
+#[inline(always)]
+fn index_set(hash: u64) -> usize {
+    (hash >> 48) as usize % INDEX_SETS
 }
 
 /// Bits of a hash that tell most of the pieces of an index set apart; never 0, which is an empty place.
 #[inline(always)]
 fn tag(hash: u64) -> u32 {
-    (hash >> 40) as u32 & ((1 << (32 - RING_BITS)) - 1) | 1
+    (hash >> 24) as u32 & ((1 << (32 - RING_BITS)) - 1) | 1
 }
 
 /// Hash of a piece of at least 16 bytes, sixteen at a time; the last sixteen overlap.

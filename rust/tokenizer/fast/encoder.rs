@@ -93,7 +93,7 @@ impl Pieces {
         while scanner.at < LAST_CHUNK {
             let chunk = scanner.next_chunk(instructions, tables, starts);
             if chunk.pieces > 0 {
-                self.encode_chunk(tables, scanner.readable(), &starts[..=chunk.pieces], output);
+                self.encode_chunk(instructions, tables, scanner.readable(), &starts[..=chunk.pieces], output);
             }
             if let Some(end) = chunk.long_end {
                 encode_long(tables, &scanner.readable()[scanner.at..end], |id| output.add(id));
@@ -107,10 +107,18 @@ impl Pieces {
 
     /// Encodes the pieces between `starts`. 48 bytes can be read from each start.
     #[inline(always)]
-    fn encode_chunk<O: Output>(&mut self, tables: &Tables, readable: &[u8], starts: &[u32], output: &mut O) {
+    fn encode_chunk<I: Instructions, O: Output>(
+        &mut self,
+        instructions: I,
+        tables: &Tables,
+        readable: &[u8],
+        starts: &[u32],
+        output: &mut O,
+    ) {
         let Pieces { cache, merges, steps } = self;
         let pieces = starts.len() - 1;
-        let Missed { missed, unknown } = steps.look_up(tables, cache, readable, starts, O::WANTS_IDS);
+        let Missed { missed, unknown } =
+            steps.look_up(instructions, tables, cache, readable, starts, O::WANTS_IDS);
         for u in 0..unknown {
             let m = steps.unknown[u] as usize;
             steps.encode_unknown(tables, (cache, merges), readable, starts, m);

@@ -19,6 +19,7 @@ mod encoder;
 mod hard_cuts;
 mod huge_page;
 mod level;
+mod look_up;
 mod merge;
 mod output;
 mod part_counts;

@@ -106,7 +106,9 @@ mod x86_64 {
         encoder.encode(avx2, tables, text, output);
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
+    #[target_feature(
+        enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt"
+    )]
     pub(super) fn run_avx512<O: Output>(
         avx512: Avx512,
         encoder: &mut Encoder,

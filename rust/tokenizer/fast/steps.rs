@@ -7,31 +7,20 @@ use bytemuck::zeroed_box;
 
 use super::backtrack::encode_long;
 use super::cache::{Cache, LARGE_BYTES, SMALL_BYTES, large_hash};
-use super::class_masks::READ;
+use super::level::Instructions;
+use super::look_up::{BLOCK, Block, first_bytes, key_at, span};
 use super::merge::{MERGE_BYTES, Merges, ShortPiece};
 use super::output::SLACK;
 use super::prefetch::prefetch;
 use crate::tokenizer::TokenId;
-use crate::tokenizer::tables::{Tables, entry_id, piece_key};
+use crate::tokenizer::tables::Tables;
 
 /// Ids of a piece that are kept beside each other; more go to [`Steps::long_results`].
 pub(super) const RESULT: usize = 16;
 
-/// Start and end of piece `i` of those that are one behind the other: their starts, and the end of the last.
-#[inline(always)]
-fn span(starts: &[u32], i: usize) -> (usize, usize) {
-    (starts[i] as usize, starts[i + 1] as usize)
-}
-
-/// Pieces that are looked up together: their keys and the lines of the tables that they ask for fit the first cache.
-const BLOCK: usize = 256;
-
 /// What the steps of a chunk leave for one another; the greater arrays are on the heap, for threads of a small stack. Index `i` is a piece of the chunk, `m` one of its misses.
 pub(super) struct Steps<const PIECES: usize> {
-    /// `[i]` within a block
-    keys: [[u64; 2]; BLOCK],
-    /// `[i]` within a block: where the piece stands if it is a token.
-    slots: [u32; BLOCK],
+    block: Block,
     /// `[i]`; of a miss, any number. [`SLACK`] more can be read.
     pub(super) ids: Box<[TokenId; PIECES]>,
     /// `[m]` its `i`.
@@ -58,8 +47,7 @@ pub(super) struct Missed {
 impl<const PIECES: usize> Steps<PIECES> {
     pub(super) fn new() -> Steps<PIECES> {
         Steps {
-            keys: [[0; 2]; BLOCK],
-            slots: [0; BLOCK],
+            block: Block::new(),
             ids: zeroed_box(),
             misses: zeroed_box(),
             hashes: zeroed_box(),
@@ -73,8 +61,9 @@ impl<const PIECES: usize> Steps<PIECES> {
 
     /// Looks each piece up among the short tokens, and those that are none in the cache.
     #[inline(always)]
-    pub(super) fn look_up(
+    pub(super) fn look_up<I: Instructions>(
         &mut self,
+        instructions: I,
         tables: &Tables,
         cache: &Cache,
         readable: &[u8],
@@ -84,43 +73,23 @@ impl<const PIECES: usize> Steps<PIECES> {
         let pieces = starts.len() - 1;
         self.long_results.clear();
         let mut found = Missed { missed: 0, unknown: 0 };
-        for block in (0..pieces).step_by(BLOCK) {
+        for first in (0..pieces).step_by(BLOCK) {
             let first_miss = found.missed;
-            self.look_up_tokens(tables, readable, starts, block, pieces.min(block + BLOCK), &mut found);
+            let starts_of_block = &starts[first..=pieces.min(first + BLOCK)];
+            let misses = (first as u32, &mut self.misses[first_miss..]);
+            found.missed += instructions.look_up(
+                &mut self.block,
+                tables,
+                readable,
+                starts_of_block,
+                &mut self.ids[first..],
+                misses,
+            );
             if found.missed > first_miss {
-                self.ask_cache(tables, cache, readable, starts, block, first_miss, &mut found, wants_ids);
+                self.ask_cache(cache, readable, starts, first, first_miss, &mut found, wants_ids);
             }
         }
         found
-    }
-
-    /// Looks the pieces from `block` up to `end` up among the short tokens; lists the others in `misses`.
-    #[inline(always)]
-    fn look_up_tokens(
-        &mut self,
-        tables: &Tables,
-        readable: &[u8],
-        starts: &[u32],
-        block: usize,
-        end: usize,
-        found: &mut Missed,
-    ) {
-        for (i, (key, slot)) in (block..end).zip(self.keys.iter_mut().zip(&mut self.slots)) {
-            let (start, end) = span(starts, i);
-            *key = piece_key(*first_bytes(readable, start), end - start);
-            let place = tables.piece_slot(tables.hash_of(*key));
-            prefetch(tables.piece_entry(place));
-            *slot = place as u32;
-        }
-        let mut missed = found.missed;
-        let keys = self.keys.iter().zip(&self.slots);
-        for (i, ((key, &slot), id)) in (block..end).zip(keys.zip(&mut self.ids[block..end])) {
-            let (entry_id, difference) = entry_id(tables.piece_entry(slot as usize), *key);
-            *id = entry_id;
-            self.misses[missed] = i as u32;
-            missed += usize::from(difference != 0);
-        }
-        found.missed = missed;
     }
 
     /// Finds the ids of the misses from `first_miss` on that the cache knows; lists the others in `unknown`.
@@ -128,7 +97,6 @@ impl<const PIECES: usize> Steps<PIECES> {
     #[expect(clippy::too_many_arguments, reason = "a step of one function, inlined into it")]
     fn ask_cache(
         &mut self,
-        tables: &Tables,
         cache: &Cache,
         readable: &[u8],
         starts: &[u32],
@@ -143,7 +111,7 @@ impl<const PIECES: usize> Steps<PIECES> {
             let i = self.misses[m] as usize;
             let (start, end) = span(starts, i);
             if end - start <= SMALL_BYTES {
-                self.hashes[m] = tables.hash_of(self.keys[i - block]);
+                self.hashes[m] = self.block.hashes[i - block];
                 prefetch(cache.small_set(self.hashes[m]));
             } else if end - start <= LARGE_BYTES {
                 self.hashes[m] = large_hash(&readable[start..end]);
@@ -163,7 +131,7 @@ impl<const PIECES: usize> Steps<PIECES> {
             let i = self.misses[m] as usize;
             let (start, end) = span(starts, i);
             let is_known = if end - start <= SMALL_BYTES {
-                let (ids, is_known) = cache.find_small(self.hashes[m], self.keys[i - block]);
+                let (ids, is_known) = cache.find_small(self.hashes[m], key_at(readable, (start, end)));
                 self.counts[m] = ids.count();
                 if wants_ids {
                     ids.unpack(&mut self.results[m]);
@@ -187,7 +155,7 @@ impl<const PIECES: usize> Steps<PIECES> {
     }
 
     /// Encodes miss `m`, which the cache does not know, and makes it know it. The ids may come later: [`Steps::finish`].
-    /// [`READ`] bytes can be read from the start of each piece.
+    /// 48 bytes can be read from the start of each piece.
     #[inline(always)]
     pub(super) fn encode_unknown(
         &mut self,
@@ -263,15 +231,5 @@ impl<const PIECES: usize> Steps<PIECES> {
         let count = self.counts[m] as usize;
         let ids = &self.results[m];
         if count <= RESULT { (&ids[..], count) } else { (&self.long_results[ids[0] as usize..], count) }
-    }
-}
-
-/// The bytes from `start` on.
-#[inline(always)]
-fn first_bytes<const COUNT: usize>(readable: &[u8], start: usize) -> &[u8; COUNT] {
-    const { assert!(COUNT <= READ) };
-    match readable[start..start + COUNT].first_chunk() {
-        Some(bytes) => bytes,
-        None => &[0; COUNT],
     }
 }

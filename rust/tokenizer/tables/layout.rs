@@ -35,6 +35,8 @@ pub(crate) const CUT_WIDE_BITS: u32 = 18;
 
 const MIX_LOW: u64 = 0x9E37_79B9_7F4A_7C15;
 const MIX_HIGH: u64 = 0xD6E8_FEB8_6659_FD93;
+/// The multipliers of [`piece_hash`]. Any odd numbers with bits all over would do; the last is of the hash `MurmurHash3`.
+pub(crate) const PIECE_MIX: [u64; 3] = [MIX_LOW, MIX_HIGH, 0xFF51_AFD7_ED55_8CCD];
 
 /// Folded multiplication: one instruction and an xor mix all 128 bits of a key.
 #[inline(always)]
@@ -43,10 +45,12 @@ fn fold(left: u64, right: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// Hash of the key of a piece, or of sixteen bytes of a longer one behind a hash of what is before them.
+/// Hash of the key of a piece, or of sixteen bytes of a longer one behind a hash of what is before them. Its upper forty
+/// bits depend on all of the key. A vector has no wider products than these.
 #[inline(always)]
 pub(crate) fn piece_hash(key: [u64; 2], seed: u64) -> u64 {
-    fold(key[0] ^ MIX_LOW ^ seed, key[1] ^ MIX_HIGH)
+    let word = (key[0] ^ seed ^ key[1].wrapping_mul(PIECE_MIX[0])).wrapping_mul(PIECE_MIX[1]);
+    (word ^ word >> 32).wrapping_mul(PIECE_MIX[2])
 }
 
 /// Hash of a word: a pair of ranks, or the first bytes of a token.
@@ -61,22 +65,31 @@ pub(crate) fn pair_key(left: u32, right: u32) -> u64 {
     u64::from(left) << RANK_BITS | u64::from(right)
 }
 
-/// Bucket of a hash in a perfect hash table: its lowest bits.
+/// Bucket of a hash in a perfect hash table: its highest bits.
 #[inline(always)]
 pub(crate) fn bucket(hash: u64, bucket_bits: u32) -> usize {
-    hash as usize & ((1 << bucket_bits) - 1)
+    (hash >> (64 - bucket_bits)) as usize
 }
 
 /// Slot of a hash whose bucket has this displacement: other bits, with the upper sixteen moved.
 #[inline(always)]
 pub(crate) fn displaced_slot(hash: u64, displacement: u16, slot_bits: u32) -> usize {
-    ((hash >> 40) as usize ^ (usize::from(displacement) << (slot_bits - 16))) & ((1 << slot_bits) - 1)
+    ((hash >> SLOT_SHIFT) as usize ^ (usize::from(displacement) << (slot_bits - 16))) & ((1 << slot_bits) - 1)
 }
+
+/// Where the bits of a hash start that are the slot.
+pub(crate) const SLOT_SHIFT: u32 = 32;
 
 /// A byte of a piece's hash that neither its bucket nor its slot tells; never 0, which is an empty slot.
 #[inline(always)]
 pub(crate) fn fingerprint(hash: u64) -> u8 {
     (hash >> 24) as u8 | 1
+}
+
+/// Bit of a pair's hash in the set of pairs: other bits again.
+#[inline(always)]
+pub(crate) fn filter_bit(hash: u64) -> usize {
+    (hash >> 8) as usize & ((1 << PAIR_FILTER_BITS) - 1)
 }
 
 /// Slot of a long token in its open table, by its first and last eight bytes.

@@ -17,7 +17,7 @@ use layout::{
     CUT_FOUR_BITS, CUT_THREE_BITS, CUT_WIDE_BITS, LENGTHS_BITS, LONG_LENGTHS_BITS, LONG_SLOT_BITS,
     LONG_TOKENS_BYTES, LONGEST, MOST_RANKS, NO_RANK, PAIR_BUCKET_BITS, PAIR_FILTER_BITS, PAIR_SLOT_BITS,
     PIECE_BUCKET_BITS, PIECE_BYTES, PIECE_SLOT_BITS, RANK_BITS, bucket, context_slot, displaced_slot,
-    fingerprint, long_lengths_slot, long_slot, pair_key, piece_hash, word_hash,
+    filter_bit, fingerprint, long_lengths_slot, long_slot, pair_key, piece_hash, word_hash,
 };
 
 /// All that the fast path knows of a vocabulary. The builder says what each table holds.
@@ -85,12 +85,17 @@ static KEY_MASKS: [[u64; 2]; 17] = {
     masks
 };
 
+/// Bytes that a key is read from.
+pub(crate) const KEY_BYTES: usize = 16;
+/// The bits of the upper half of an entry that are those of its key; its id is in the others.
+pub(crate) const ENTRY_KEY_BITS: u64 = 0xFF00_0000_FFFF_FFFF;
+
 /// The id in an entry of the piece table, and 0 if it is that of this very key. The length of a piece above 12 bytes is in
 /// no entry, so that bytes behind the twelfth, where the id is, need no test.
 #[inline(always)]
 pub(crate) fn entry_id(entry: &[u64; 2], key: [u64; 2]) -> (u32, u64) {
     let id = (entry[1] >> 32) as u32 & ((1 << RANK_BITS) - 1);
-    let difference = (entry[0] ^ key[0]) | ((entry[1] ^ key[1]) & 0xFF00_0000_FFFF_FFFF);
+    let difference = (entry[0] ^ key[0]) | ((entry[1] ^ key[1]) & ENTRY_KEY_BITS);
     (id, difference)
 }
 
@@ -149,6 +154,25 @@ impl Tables {
     #[inline(always)]
     pub(crate) fn piece_slot(&self, hash: u64) -> usize {
         displaced_slot(hash, self.piece_displacements[bucket(hash, PIECE_BUCKET_BITS)], PIECE_SLOT_BITS)
+    }
+
+    /// The seed of [`Tables::hash_of`].
+    #[inline(always)]
+    pub(crate) fn piece_seed(&self) -> u64 {
+        self.piece_seed
+    }
+
+    /// For each bucket of the piece table its displacement; two bytes more can be read.
+    #[inline(always)]
+    pub(crate) fn piece_displacements(&self) -> *const u16 {
+        const {
+            assert!(
+                std::mem::offset_of!(Tables, piece_displacements) + (2 << PIECE_BUCKET_BITS)
+                    < size_of::<Tables>()
+            )
+        };
+        let tables: *const Tables = self;
+        tables.cast::<u8>().wrapping_add(std::mem::offset_of!(Tables, piece_displacements)).cast()
     }
 
     /// What stands in a slot of the piece table.
@@ -243,7 +267,7 @@ impl Tables {
         let hash = word_hash(key, self.pair_seed);
         // Most pairs that are asked for do not exist; the filter knows without touching a cold line of the table. Slot 0
         // is as good as any for them, and warm: there is no branch to guess wrong.
-        let is_likely = has_bit(&self.pair_filter, (hash >> (64 - PAIR_FILTER_BITS)) as usize);
+        let is_likely = has_bit(&self.pair_filter, filter_bit(hash));
         let displacement = self.pair_displacements[bucket(hash, PAIR_BUCKET_BITS)];
         let slot = displaced_slot(hash, displacement, PAIR_SLOT_BITS) & usize::from(is_likely).wrapping_neg();
         Pair { key, slot: slot as u32 }

@@ -23,11 +23,15 @@ use std::arch::x86_64::{
 };
 
 use super::Instructions;
+use super::avx512_look_up::look_up;
+use crate::tokenizer::TokenId;
 use crate::tokenizer::embedded::class_tables;
 use crate::tokenizer::fast::class_masks::{ClassMasks, READ, WINDOW, ascii_classes, decode, first_bits};
+use crate::tokenizer::fast::look_up::Block;
+use crate::tokenizer::tables::Tables;
 use crate::tokenizer::tables::classes::class;
 
-/// The CPU has AVX-512 F, BW, VL, VBMI and VBMI2, BMI1, BMI2, LZCNT and POPCNT.
+/// The CPU has AVX-512 F, BW, DQ, VL, VBMI and VBMI2, BMI1, BMI2, LZCNT and POPCNT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Avx512(());
 
@@ -35,6 +39,7 @@ impl Avx512 {
     pub(super) fn detect() -> Option<Avx512> {
         let has_all = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vbmi")
             && is_x86_feature_detected!("avx512vbmi2")
@@ -57,6 +62,20 @@ impl Instructions for Avx512 {
     fn write_positions(self, bits: u64, base: u32, positions: &mut [u32; 64]) {
         // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
         unsafe { write_positions(bits, base, positions) }
+    }
+
+    #[inline(always)]
+    fn look_up(
+        self,
+        block: &mut Block,
+        tables: &Tables,
+        readable: &[u8],
+        starts: &[u32],
+        ids: &mut [TokenId],
+        misses: (u32, &mut [u32]),
+    ) -> usize {
+        // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
+        unsafe { look_up(block, tables, readable, starts, ids, misses) }
     }
 }
 
@@ -103,7 +122,7 @@ fn splat(byte: u8) -> __m512i {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
 fn class_masks(window: &[u8; READ], length: usize) -> ClassMasks {
     let bytes = load_from(window, 0);
     let tables = ascii_classes().as_chunks().0;
@@ -136,7 +155,7 @@ fn class_masks(window: &[u8; READ], length: usize) -> ClassMasks {
 
 /// Adds the classes of what is not ASCII; sets the masks of the bytes of characters.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
 fn wide_classes(
     window: &[u8; READ],
     bytes: __m512i,
@@ -186,7 +205,7 @@ fn wide_classes(
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
 fn three_byte_classes(
     window: &[u8; READ],
     bytes: __m512i,
@@ -229,7 +248,7 @@ fn three_byte_classes(
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
 fn write_positions(bits: u64, base: u32, positions: &mut [u32; 64]) {
     let count = bits.count_ones();
     let places = _mm512_maskz_compress_epi8(bits, load(&IOTA));

@@ -62,7 +62,7 @@ fn load<U: Unit>(units: &[U; SIXTEEN]) -> __m512i {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
 fn utf8_blocks<U: Unit>(units: &[U], bytes: &mut [u8]) -> (usize, usize) {
     let (mut read, mut written) = (0, 0);
     for block in units.as_chunks::<SIXTEEN>().0 {

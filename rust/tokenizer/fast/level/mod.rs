@@ -13,6 +13,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod avx512_look_up;
+#[cfg(target_arch = "x86_64")]
 mod avx512_utf8;
 mod scalar;
 mod unit;
@@ -28,6 +30,9 @@ pub(super) use scalar::Scalar;
 pub(in crate::tokenizer) use unit::{UTF8_ROOM, Unit};
 
 use super::class_masks::{ClassMasks, READ};
+use super::look_up::Block;
+use crate::tokenizer::TokenId;
+use crate::tokenizer::tables::Tables;
 
 /// The operations that differ from level to level.
 pub(super) trait Instructions: Copy {
@@ -37,6 +42,20 @@ pub(super) trait Instructions: Copy {
     /// Writes `base` plus the position of each set bit, in order. What is behind them in `positions` may be
     /// overwritten.
     fn write_positions(self, bits: u64, base: u32, positions: &mut [u32; 64]);
+
+    /// See [`Block::look_up`].
+    #[inline(always)]
+    fn look_up(
+        self,
+        block: &mut Block,
+        tables: &Tables,
+        readable: &[u8],
+        starts: &[u32],
+        ids: &mut [TokenId],
+        misses: (u32, &mut [u32]),
+    ) -> usize {
+        block.look_up(tables, readable, starts, ids, misses)
+    }
 }
 
 /// A set of instructions that this CPU has.

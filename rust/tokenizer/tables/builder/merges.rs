@@ -5,7 +5,7 @@
 //! not come to be.) So a table with one pair a token is the whole of the merges.
 
 use super::super::layout::{
-    NO_RANK, PAIR_BUCKET_BITS, PAIR_FILTER_BITS, PAIR_SLOT_BITS, RANK_BITS, pair_key, word_hash,
+    NO_RANK, PAIR_BUCKET_BITS, PAIR_SLOT_BITS, RANK_BITS, filter_bit, pair_key, word_hash,
 };
 use super::super::{Tables, TwoBytes, set_bit};
 use super::Vocabulary;
@@ -33,7 +33,7 @@ fn pairs(vocabulary: &Vocabulary<'_>, tables: &mut Tables) -> Option<()> {
     tables.pair_slots.fill(u64::MAX);
     for (key, &slot) in perfect.slots.iter().enumerate() {
         tables.pair_slots[slot] = keys[key].0 << RANK_BITS | u64::from(keys[key].1);
-        set_bit(&mut tables.pair_filter, (hash(key, perfect.seed) >> (64 - PAIR_FILTER_BITS)) as usize);
+        set_bit(&mut tables.pair_filter, filter_bit(hash(key, perfect.seed)));
     }
     tables.pair_displacements.copy_from_slice(&perfect.displacements);
     tables.pair_seed = perfect.seed;
