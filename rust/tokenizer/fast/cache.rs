@@ -2,8 +2,8 @@
 //!
 //! It is bounded and never grows. Without it a text that repeats its words would take two to three times as long.
 //!
-//! * *Small* pieces, of up to 15 bytes: sets of two entries of 32 bytes, the bytes of the piece and up to six ids of 17
-//!   bits. A new piece pushes the older one of its set out. 2 MB.
+//! * *Small* pieces, of up to 15 bytes and four ids: sets of two entries of 32 bytes, the bytes of the piece and its ids.
+//!   A new piece pushes the older one of its set out. 2 MB.
 //! * *Large* pieces, of 16 to 127 bytes: entries of any size one behind the other in a ring, and an index to where they
 //!   start. A new entry overwrites the oldest ones. 1 MB and 256 kB.
 //!
@@ -23,8 +23,7 @@ const SMALL_SETS: usize = 1 << 15;
 /// Words of a set: two entries of a key and its ids.
 const SMALL_SET: usize = 2 * 4;
 /// The most ids that a small entry holds.
-const SMALL_IDS: usize = 6;
-const IDS_PER_WORD: usize = 3;
+const SMALL_IDS: usize = 4;
 
 const INDEX_SETS: usize = 1 << 14;
 const INDEX_SET: usize = 4;
@@ -44,8 +43,9 @@ pub(super) struct Cache {
     next: usize,
 }
 
-/// The ids of a small piece, packed; see [`Packed::unpack`].
-pub(super) struct Packed<'a>(&'a [u64; 2]);
+/// The ids of a small piece, two a word, the first lowest; and in the bits above the first how many they are.
+#[derive(Clone, Copy)]
+pub(super) struct Packed([u64; 2]);
 
 impl Cache {
     pub(super) fn new() -> Cache {
@@ -65,12 +65,12 @@ impl Cache {
 
     /// The ids of a small piece, by its key, and whether it is known; if it is not, the ids are those of another.
     #[inline(always)]
-    pub(super) fn find_small(&self, hash: u64, key: [u64; 2]) -> (Packed<'_>, bool) {
+    pub(super) fn find_small(&self, hash: u64, key: [u64; 2]) -> (Packed, bool) {
         let set = self.small_set(hash);
         let [first, second] = [&set[..4], &set[4..]];
         let is = |entry: &[u64]| ((entry[0] ^ key[0]) | (entry[1] ^ key[1])) == 0;
         let entry = if is(second) { second } else { first };
-        (Packed(entry[2..].first_chunk().unwrap_or(&[0; 2])), is(entry))
+        (Packed([entry[2], entry[3]]), is(entry))
     }
 
     /// The places that a large piece may have in the ring, by its hash.
@@ -88,21 +88,26 @@ impl Cache {
     /// The ids of a large piece, two a word.
     #[inline(always)]
     pub(super) fn find_large(&self, hash: u64, piece: &[u8]) -> Option<(&[u64], usize)> {
-        let tag = tag(hash);
-        self.large_places(hash).iter().filter(|&place| place >> RING_BITS == tag).find_map(|&place| {
+        let (places, tag) = (self.large_places(hash), tag(hash));
+        let mut rest = (0..INDEX_SET)
+            .fold(0_u32, |found, place| found | u32::from(places[place] >> RING_BITS == tag) << place);
+        while rest != 0 {
+            let place = places[rest.trailing_zeros() as usize % INDEX_SET];
+            rest &= rest - 1;
             let entry = &self.ring[place as usize % RING..];
             let head = entry[0];
             // Only a head has the byte FF: text is UTF-8, and an id has fewer than 24 bits. So where a head stands an
             // entry starts; and it is whole, because entries are overwritten from their start.
             if head >> 48 != 0xFF00 | piece.len() as u64 {
-                return None;
+                continue;
             }
             let (key, ids) = entry[1..].split_at(piece.len().div_ceil(8));
             let count = head as u32 as usize;
-            let difference =
-                key_words(piece).zip(key).fold(0, |difference, (bytes, word)| difference | bytes ^ word);
-            (difference == 0).then(|| (&ids[..count.div_ceil(2)], count))
-        })
+            if is_same(piece, &bytemuck::cast_slice(key)[..piece.len()]) {
+                return Some((&ids[..count.div_ceil(2)], count));
+            }
+        }
+        None
     }
 
     /// Remembers the ids of a small piece, if an entry holds so many.
@@ -113,10 +118,9 @@ impl Cache {
         let set = &mut self.small.get_mut()[small_set(hash)];
         set.copy_within(..SMALL_SET / 2, SMALL_SET / 2);
         set[..2].copy_from_slice(&key_of(piece));
-        for (word, three) in set[2..4].iter_mut().zip(ids.chunks(IDS_PER_WORD).chain([&[][..]])) {
-            *word = three.iter().rev().fold(0, |word, &id| word << RANK_BITS | u64::from(id));
-        }
-        set[2] |= (ids.len() as u64) << (IDS_PER_WORD as u32 * RANK_BITS);
+        let id = |i: usize| u64::from(ids.get(i).copied().unwrap_or(0));
+        set[2] = id(0) | (ids.len() as u64) << RANK_BITS | id(1) << 32;
+        set[3] = id(2) | id(3) << 32;
     }
 
     /// Remembers the ids of a large piece.
@@ -140,21 +144,20 @@ impl Cache {
     }
 }
 
-impl Packed<'_> {
+impl Packed {
     /// How many ids.
     #[inline(always)]
-    pub(super) fn count(&self) -> u32 {
-        (self.0[0] >> (IDS_PER_WORD as u32 * RANK_BITS)) as u32
+    pub(super) fn count(self) -> u32 {
+        self.0[0] as u32 >> RANK_BITS
     }
 
-    /// Unpacks all places for ids, used or not.
+    /// Writes all places for ids, used or not.
     #[inline(always)]
-    pub(super) fn unpack<const PLACES: usize>(&self, ids: &mut [TokenId; PLACES]) {
-        for (word, three) in self.0.iter().zip(ids.as_chunks_mut::<IDS_PER_WORD>().0) {
-            for (place, id) in (0..).zip(three) {
-                *id = (word >> (place * RANK_BITS)) as u32 & ((1 << RANK_BITS) - 1);
-            }
-        }
+    pub(super) fn unpack<const PLACES: usize>(self, ids: &mut [TokenId; PLACES]) {
+        const { assert!(PLACES >= SMALL_IDS) };
+        let [first, second] = [self.0[0] & !(((1 << (32 - RANK_BITS)) - 1) << RANK_BITS), self.0[1]];
+        let all = [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32];
+        ids[..SMALL_IDS].copy_from_slice(&all);
     }
 }
 
@@ -186,6 +189,17 @@ pub(super) fn large_hash(piece: &[u8]) -> u64 {
         hash = piece_hash([word as u64, (word >> 64) as u64], hash);
     }
     hash
+}
+
+/// Whether two pieces of the same length, at least 16 bytes, are the same. Most have at most 32 bytes.
+#[inline(always)]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let ends = |piece: &[u8]| {
+        let word = |bytes: Option<&[u8; 16]>| bytes.map_or(0, |bytes| u128::from_le_bytes(*bytes));
+        [word(piece.first_chunk()), word(piece.last_chunk())]
+    };
+    let ([a_first, a_last], [b_first, b_last]) = (ends(a), ends(b));
+    (a_first ^ b_first) | (a_last ^ b_last) == 0 && (a.len() <= 32 || a[16..] == b[16..])
 }
 
 /// The bytes of a piece of at least 16 bytes, eight a word; the last word is padded with zeros.

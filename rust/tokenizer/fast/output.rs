@@ -95,16 +95,20 @@ impl Writer {
     /// Copies the first `count` ids, eight at a time: `ids` has up to seven more that are copied and overwritten.
     #[inline(always)]
     fn copy(&mut self, ids: &[TokenId], count: usize) {
-        assert!(count <= self.left && count.next_multiple_of(8) <= ids.len());
+        // Runs are short: most are copied at once, and those without an id, too, so that no branch is guessed wrong.
+        assert!(count <= self.left && count.next_multiple_of(8).max(8) <= ids.len());
         let mut done = 0;
-        while done < count {
-            // SAFETY: `done < count` is a multiple of eight, so that eight ids from it on end at the next multiple of `count`
-            // at most: inside `ids` by the assertion, and in the room, which has `SLACK` more than `left`.
+        loop {
+            // SAFETY: `done` is a multiple of eight, 0 or less than `count`. So eight ids from it on end at eight, or at the next
+            // multiple of `count`, at most: inside `ids` by the assertion, and in the room, which has `SLACK` more than `left`.
             unsafe {
                 let eight = ids.as_ptr().add(done).cast::<[TokenId; 8]>().read_unaligned();
                 self.next.add(done).cast::<[TokenId; 8]>().write_unaligned(eight);
             }
             done += 8;
+            if done >= count {
+                break;
+            }
         }
         // SAFETY: `count` ids of the room were written; the next place is in it, or at its end.
         self.next = unsafe { self.next.add(count) };

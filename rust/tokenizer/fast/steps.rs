@@ -16,7 +16,7 @@ use crate::tokenizer::TokenId;
 use crate::tokenizer::tables::Tables;
 
 /// Ids of a piece that are kept beside each other; more go to [`Steps::long_results`].
-pub(super) const RESULT: usize = 16;
+pub(super) const RESULT: usize = 8;
 
 /// What the steps of a chunk leave for one another; the greater arrays are on the heap, for threads of a small stack. Index `i` is a piece of the chunk, `m` one of its misses.
 pub(super) struct Steps<const PIECES: usize> {
@@ -31,6 +31,9 @@ pub(super) struct Steps<const PIECES: usize> {
     results: Box<[[TokenId; RESULT]; PIECES]>,
     /// `[m]` how many ids.
     pub(super) counts: Box<[u32; PIECES]>,
+    /// The `m` of those of a block that are small, and of those that are large.
+    small: [u32; BLOCK],
+    large: [u32; BLOCK],
     /// The `m` of those that the cache does not know.
     pub(super) unknown: Box<[u32; PIECES]>,
     long_results: Vec<TokenId>,
@@ -53,6 +56,8 @@ impl<const PIECES: usize> Steps<PIECES> {
             hashes: zeroed_box(),
             results: zeroed_box(),
             counts: zeroed_box(),
+            small: [0; BLOCK],
+            large: [0; BLOCK],
             unknown: zeroed_box(),
             long_results: Vec::new(),
             long_piece: Vec::new(),
@@ -105,39 +110,45 @@ impl<const PIECES: usize> Steps<PIECES> {
         found: &mut Missed,
         wants_ids: bool,
     ) {
-        let misses = first_miss..found.missed;
-        let mut has_large = false;
-        for m in misses.clone() {
-            let i = self.misses[m] as usize;
-            let (start, end) = span(starts, i);
-            if end - start <= SMALL_BYTES {
-                self.hashes[m] = self.block.hashes[i - block];
-                prefetch(cache.small_set(self.hashes[m]));
-            } else if end - start <= LARGE_BYTES {
-                self.hashes[m] = large_hash(&readable[start..end]);
-                prefetch(cache.large_places(self.hashes[m]));
-                has_large = true;
-            }
+        // Small pieces and large ones, each by themselves: whether the next is the one or the other cannot be guessed.
+        let (mut small, mut large) = (0, 0);
+        for m in first_miss..found.missed {
+            let (start, end) = span(starts, self.misses[m] as usize);
+            let is_small = end - start <= SMALL_BYTES;
+            self.small[small % BLOCK] = m as u32;
+            small += usize::from(is_small);
+            self.large[large % BLOCK] = m as u32;
+            large += usize::from(!is_small);
         }
-        if has_large {
-            for m in misses.clone() {
-                let (start, end) = span(starts, self.misses[m] as usize);
-                if end - start > SMALL_BYTES {
-                    prefetch(cache.ring_word(cache.large_places(self.hashes[m])[0]));
-                }
-            }
+        for &m in &self.small[..small] {
+            let m = m as usize;
+            self.hashes[m] = self.block.hashes[self.misses[m] as usize - block];
+            prefetch(cache.small_set(self.hashes[m]));
         }
-        for m in misses {
-            let i = self.misses[m] as usize;
-            let (start, end) = span(starts, i);
-            let is_known = if end - start <= SMALL_BYTES {
-                let (ids, is_known) = cache.find_small(self.hashes[m], key_at(readable, (start, end)));
-                self.counts[m] = ids.count();
-                if wants_ids {
-                    ids.unpack(&mut self.results[m]);
-                }
-                is_known
-            } else if end - start <= LARGE_BYTES
+        for &m in &self.large[..large] {
+            let m = m as usize;
+            let (start, end) = span(starts, self.misses[m] as usize);
+            self.hashes[m] = large_hash(&readable[start..end]);
+            prefetch(cache.large_places(self.hashes[m]));
+        }
+        for &m in &self.small[..small] {
+            let m = m as usize;
+            let key = key_at(readable, span(starts, self.misses[m] as usize));
+            let (ids, is_known) = cache.find_small(self.hashes[m], key);
+            self.counts[m] = ids.count();
+            if wants_ids {
+                ids.unpack(&mut self.results[m]);
+            }
+            self.unknown[found.unknown] = m as u32;
+            found.unknown += usize::from(!is_known);
+        }
+        for &m in &self.large[..large] {
+            prefetch(cache.ring_word(cache.large_places(self.hashes[m as usize])[0]));
+        }
+        for l in 0..large {
+            let m = self.large[l] as usize;
+            let (start, end) = span(starts, self.misses[m] as usize);
+            if end - start <= LARGE_BYTES
                 && let Some((words, count)) = cache.find_large(self.hashes[m], &readable[start..end])
             {
                 self.counts[m] = count as u32;
@@ -145,12 +156,10 @@ impl<const PIECES: usize> Steps<PIECES> {
                     let ids = words.iter().flat_map(|&word| [word as TokenId, (word >> 32) as TokenId]);
                     self.set_result(m, ids.take(count), count);
                 }
-                true
             } else {
-                false
-            };
-            self.unknown[found.unknown] = m as u32;
-            found.unknown += usize::from(!is_known);
+                self.unknown[found.unknown] = m as u32;
+                found.unknown += 1;
+            }
         }
     }
 
