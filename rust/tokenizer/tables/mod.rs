@@ -199,6 +199,11 @@ impl Tables {
         if piece.len() <= PIECE_BYTES || piece.len() > LONGEST {
             return None;
         }
+        // Most are turned away by a table that stays in the first caches.
+        let lengths = self.long_token_lengths_from(first_word(piece));
+        if lengths >> (piece.len() - PIECE_BYTES - 1) & 1 == 0 {
+            return None;
+        }
         let mut slot = long_slot(first_word(piece), first_word(&piece[piece.len() - 8..]), piece.len());
         loop {
             let [rank, start] = self.long_slots[slot];
