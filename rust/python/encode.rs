@@ -20,6 +20,8 @@ use crate::tokenizer::{EncodeOptions, Text, TokenId, Tokenizer, cores};
 
 /// Units from which a text is shared among the threads of the process.
 const LARGE: usize = 512 * 1_024;
+/// Units up to which ids are copied into a new array: an array that owns a vector takes longer to make.
+const COPIED: usize = 8 * 1_024;
 /// Ids that a thread keeps room for between calls.
 const KEPT: usize = 64 * 1_024;
 
@@ -72,11 +74,15 @@ impl PyTokenizer {
     ) -> PyResult<Bound<'py, PyArray1<TokenId>>> {
         let content = text_of(text)?;
         let options = encode_options(&self.inner, bos, eos, special)?;
-        let ids = without_gil_if_long(text.py(), content.len(), || {
-            let mut ids = Vec::new();
-            encode(&self.inner, content, options, &mut ids).map(|()| ids)
-        })?;
-        Ok(PyArray1::from_vec(text.py(), ids))
+        let mut ids = if content.len() <= COPIED { IDS.take() } else { Vec::new() };
+        ids.clear();
+        without_gil_if_long(text.py(), content.len(), || encode(&self.inner, content, options, &mut ids))?;
+        if content.len() > COPIED {
+            return Ok(PyArray1::from_vec(text.py(), ids));
+        }
+        let array = PyArray1::from_slice(text.py(), &ids);
+        IDS.set(ids);
+        Ok(array)
     }
 
     /// Return the number of token ids of a text, without special tokens. The ids are not built.
