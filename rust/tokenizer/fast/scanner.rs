@@ -69,10 +69,17 @@ impl<'a> Scanner<'a> {
             let left = self.length - self.at;
             let masks = instructions.class_masks(window, left.min(WINDOW));
             let Boundaries { starts: pretokens, is_irregular } = boundaries(&masks, left.min(WINDOW));
-            // The last start opens the next window, unless the text ends in this one.
             let is_end = left < WINDOW && !is_irregular;
-            let end = if is_end { left } else { WINDOW - 1 - pretokens.leading_zeros() as usize };
-            let found = (pretokens & first_bits(end)) | wide_cuts(tables, window, &masks, pretokens, end);
+            let last = WINDOW - 1 - pretokens.leading_zeros() as usize;
+            let (end, found) = if is_end {
+                (left, pretokens | wide_cuts(tables, window, &masks, pretokens, left))
+            } else {
+                let known = if is_irregular { last } else { caseless_end(&masks, last) };
+                let cuts = wide_cuts(tables, window, &masks, pretokens, known);
+                // What opens the next window is the last start, or a cut behind it.
+                let next = WINDOW - 1 - (cuts | 1 << last).leading_zeros() as usize;
+                (next, (pretokens | cuts) & first_bits(next))
+            };
             if let Some(places) = starts[pieces..].first_chunk_mut() {
                 instructions.write_positions(found, self.at as u32, places);
             }
@@ -121,6 +128,20 @@ enum Single {
     Long(usize),
     /// So near to the end of what can be read that its last pieces could not be read in whole words.
     TooNear,
+}
+
+/// How far cuts behind the last start of a window are as good as a start: up to the end of letters without case.
+///
+/// A pretoken of a prefix, capitals and such letters goes on in the same way from each of the letters as it does from its
+/// start (`lower_word_end` in `pretoken.rs` keeps nothing but the last of them). Not behind a small letter: there a
+/// capital ends the pretoken.
+#[inline(always)]
+fn caseless_end(masks: &ClassMasks, last: usize) -> usize {
+    let behind = (masks.inner >> last).wrapping_shr(1).trailing_ones() as usize + last + 1;
+    if (masks.lower | masks.mark) >> last & 1 != 0 || behind >= WINDOW {
+        return last;
+    }
+    behind + (!(masks.both >> behind)).trailing_zeros() as usize
 }
 
 /// Hard cuts before `end` that are not starts of pretokens: between two characters of three bytes and more.

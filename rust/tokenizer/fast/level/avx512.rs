@@ -16,10 +16,11 @@
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi32, _mm512_castsi512_si128, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epi8_mask,
     _mm512_cvtepu8_epi32, _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_cmpeq_epi8_mask,
-    _mm512_mask_cmpge_epu8_mask, _mm512_mask_cmple_epu8_mask, _mm512_mask_mov_epi8,
-    _mm512_mask_permutexvar_epi8, _mm512_mask_testn_epi8_mask, _mm512_maskz_compress_epi8,
-    _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_storeu_si512, _mm512_sub_epi8, _mm512_test_epi8_mask,
+    _mm512_mask_cmpge_epu8_mask, _mm512_mask_cmple_epu8_mask, _mm512_mask_cmplt_epu8_mask,
+    _mm512_mask_mov_epi8, _mm512_mask_permutexvar_epi8, _mm512_mask_testn_epi8_mask,
+    _mm512_maskz_compress_epi8, _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask,
+    _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_slli_epi16, _mm512_storeu_si512,
+    _mm512_sub_epi8, _mm512_ternarylogic_epi64, _mm512_test_epi8_mask,
 };
 
 use super::Instructions;
@@ -222,11 +223,19 @@ fn three_byte_classes(
     );
     let han = han & !hexagrams;
     classes = _mm512_mask_mov_epi8(classes, han, splat(class::BOTH));
+    let kana = _mm512_mask_cmplt_epu8_mask(
+        _mm512_mask_cmpeq_epi8_mask(three, bytes, splat(0xE3)),
+        second,
+        splat(0x84),
+    );
+    if kana != 0 {
+        classes = kana_classes(window, kana, second, classes);
+    }
     let mut mixed = 0;
-    let mut rest = three & !han;
+    let mut rest = three & !han & !kana;
     while rest != 0 {
         let lead = window[rest.trailing_zeros() as usize];
-        let same = _mm512_mask_cmpeq_epi8_mask(three, bytes, splat(lead));
+        let same = _mm512_mask_cmpeq_epi8_mask(rest, bytes, splat(lead));
         classes =
             _mm512_mask_permutexvar_epi8(classes, same, second, load(class_tables().uniform_pages(lead)));
         mixed |= _mm512_mask_testn_epi8_mask(same, classes, classes);
@@ -245,6 +254,24 @@ fn three_byte_classes(
         }
     }
     classes
+}
+
+/// Adds the classes of U+3000 to U+30FF, punctuation and Kana: four pages of which none is of one class.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+fn kana_classes(window: &[u8; READ], kana: u64, second: __m512i, classes: __m512i) -> __m512i {
+    let page = |number: usize| load(class_tables().page(0x3000 / 64 + number));
+    // Lowest six bits of the third byte, and above them the lowest of the second.
+    let low_bits = _mm512_set1_epi8(0x3F);
+    let index = _mm512_ternarylogic_epi64::<0b1100_1010>(
+        low_bits,
+        load_from(window, 2),
+        _mm512_slli_epi16::<6>(second),
+    );
+    let first_two = _mm512_permutex2var_epi8(page(0), index, page(1));
+    let last_two = _mm512_permutex2var_epi8(page(2), index, page(3));
+    let is_last_two = _mm512_test_epi8_mask(second, splat(2));
+    _mm512_mask_mov_epi8(classes, kana, _mm512_mask_mov_epi8(first_two, is_last_two, last_two))
 }
 
 #[inline]
