@@ -11,6 +11,7 @@ use super::convert::{self, type_name};
 use super::encode::encode_options;
 use super::int_lists::int_list;
 use super::text_input::text as text_of;
+use super::text_output::new_string;
 use super::tokenizer::PyTokenizer;
 use super::without_gil::without_gil;
 use crate::error::Error;
@@ -172,18 +173,24 @@ impl PyTokenizer {
     /// >>> tokenizer.decode_batch(tokenizer.encode_batch(["Hello", "Hi there"]))
     /// ['Hello', 'Hi there']
     #[pyo3(signature = (batch, *, errors="replace", special="skip"))]
-    fn decode_batch(&self, batch: &Bound<'_, PyAny>, errors: &str, special: &str) -> PyResult<Vec<String>> {
+    fn decode_batch<'py>(
+        &self,
+        batch: &Bound<'py, PyAny>,
+        errors: &str,
+        special: &str,
+    ) -> PyResult<Vec<Bound<'py, PyString>>> {
         let (errors, special) = (convert::utf8_policy(errors)?, convert::special_policy(special)?);
         let (py, mut rows) = (batch.py(), Vec::new());
         for (index, row) in batch.try_iter()?.enumerate() {
             rows.push(convert::token_ids(&row?).map_err(|error| named(py, "element", index, &error))?);
         }
-        without_gil(py, || {
+        let texts: Vec<String> = without_gil(py, || {
             let texts = rows.iter().enumerate().map(|(index, ids)| {
                 self.inner.decode(ids, special, errors).map_err(|error| in_text(index, error))
             });
             texts.collect::<Result<_, _>>()
-        })
+        })?;
+        texts.iter().map(|text| new_string(py, text)).collect()
     }
 }
 

@@ -23,6 +23,7 @@ mod int_lists;
 mod prompt;
 mod running_counts;
 mod text_input;
+mod text_output;
 mod text_positions;
 mod tokenizer;
 mod without_gil;

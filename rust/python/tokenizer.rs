@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::convert;
 use super::prompt::messages;
 use super::text_input::utf8_text;
+use super::text_output::new_string;
 use super::without_gil::{without_gil, without_gil_if_long};
 use crate::error::Error;
 use crate::prompt;
@@ -83,7 +84,12 @@ impl PyTokenizer {
     /// >>> nemo_fast.Tokenizer().decode([1, 37133, 2], special="keep")
     /// '<s>Hi</s>'
     #[pyo3(signature = (ids, *, errors="replace", special="skip"))]
-    fn decode(&self, ids: &Bound<'_, PyAny>, errors: &str, special: &str) -> PyResult<String> {
+    fn decode<'py>(
+        &self,
+        ids: &Bound<'py, PyAny>,
+        errors: &str,
+        special: &str,
+    ) -> PyResult<Bound<'py, PyString>> {
         decode(self.inner.token_table(), ids, errors, special)
     }
 
@@ -270,7 +276,12 @@ impl PyTokenTable {
 
     /// Return the text of token ids.
     #[pyo3(signature = (ids, *, errors="replace", special="skip"))]
-    fn decode(&self, ids: &Bound<'_, PyAny>, errors: &str, special: &str) -> PyResult<String> {
+    fn decode<'py>(
+        &self,
+        ids: &Bound<'py, PyAny>,
+        errors: &str,
+        special: &str,
+    ) -> PyResult<Bound<'py, PyString>> {
         decode(&self.inner, ids, errors, special)
     }
 
@@ -336,10 +347,16 @@ impl PyStreamDecoder {
     }
 }
 
-fn decode(table: &TokenTable, ids: &Bound<'_, PyAny>, errors: &str, special: &str) -> PyResult<String> {
+fn decode<'py>(
+    table: &TokenTable,
+    ids: &Bound<'py, PyAny>,
+    errors: &str,
+    special: &str,
+) -> PyResult<Bound<'py, PyString>> {
     let (errors, special) = (convert::utf8_policy(errors)?, convert::special_policy(special)?);
     let token_ids = convert::token_ids(ids)?;
-    without_gil_if_long(ids.py(), token_ids.len(), || table.decode(&token_ids, special, errors))
+    let text = without_gil_if_long(ids.py(), token_ids.len(), || table.decode(&token_ids, special, errors))?;
+    new_string(ids.py(), &text)
 }
 
 fn decode_bytes<'py>(

@@ -41,6 +41,7 @@ mod text_cuts;
 mod token_table;
 mod transcode;
 mod unicode_classes;
+mod utf8;
 mod vocabulary;
 
 use std::sync::Arc;
@@ -49,18 +50,20 @@ use bpe::Merger;
 pub use budget::CostlyCharacter;
 pub use control_strings::ControlStrings;
 pub use counter::TokenCounter;
+#[cfg(feature = "python")]
+pub(crate) use fast::Unit;
 pub use fast::{CpuChoice, CpuLevel};
 pub use index::TokenIndex;
 pub use loading::TokenizerParts;
 pub use offsets::OffsetUnit;
-#[cfg(feature = "python")]
-pub(crate) use parallel::utf8;
 pub use parallel::{Encoded, cores};
 use pretokenizer::Pretokens;
 pub use stream_decoder::StreamDecoder;
 pub use tekken_file::TekkenFileError;
 pub use text::{EncodeOptions, Text};
 pub use token_table::{SpecialPolicy, TokenTable, Utf8Policy};
+pub(crate) use transcode::write_units;
+pub(crate) use utf8::utf8;
 use vocabulary::Vocabulary;
 
 /// A token's number in the vocabulary, special tokens included.

@@ -13,6 +13,7 @@ use std::thread::available_parallelism;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::text_cuts::first_cut_of_bytes;
+use super::utf8::utf8;
 use super::{ControlStrings, EncodeOptions, Text, TokenId, Tokenizer, TokenizerError};
 
 /// Units of a job: a tenth of a millisecond of work, against a microsecond to take it.
@@ -143,12 +144,6 @@ impl Tokenizer {
         });
         counts.into_iter().sum::<Result<usize, usize>>().map_err(|offset| TokenizerError::NotUtf8 { offset })
     }
-}
-
-/// The text of bytes, or how many of them are one.
-pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, usize> {
-    simdutf8::basic::from_utf8(bytes)
-        .or_else(|_| std::str::from_utf8(bytes).map_err(|error| error.valid_up_to()))
 }
 
 /// Parts of about a job's size that can be counted one by one if the bytes are UTF-8; if they are not, the first part

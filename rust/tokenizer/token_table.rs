@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::tables::layout::COPIED;
+use super::utf8::utf8_string;
 use super::{TokenId, TokenizerError};
 
 /// What decoding does with special tokens.
@@ -34,6 +35,8 @@ pub enum Utf8Policy {
     Strict,
 }
 
+/// Bytes of a token in most texts: room that is made at once.
+const BYTES_PER_TOKEN: usize = 4;
 /// Ids that are decoded together.
 const BLOCK: usize = 64;
 
@@ -137,7 +140,7 @@ impl TokenTable {
     /// # Errors
     /// An id outside the table; a special token under [`SpecialPolicy::Raise`].
     pub fn decode_bytes(&self, ids: &[TokenId], special: SpecialPolicy) -> Result<Vec<u8>, TokenizerError> {
-        let mut decoded = Vec::new();
+        let mut decoded = Vec::with_capacity(ids.len() * BYTES_PER_TOKEN);
         let mut rest = &ids[self.append_ordinary(ids, &mut decoded)..];
         while let Some((&id, behind)) = rest.split_first() {
             let name = self.token_bytes(id)?;
@@ -194,7 +197,9 @@ impl TokenTable {
         special: SpecialPolicy,
         utf8: Utf8Policy,
     ) -> Result<String, TokenizerError> {
-        let (mut decoded, mut run, mut run_start) = (String::new(), Vec::new(), 0);
+        let (mut decoded, mut run_start) = (String::new(), 0);
+        // Most often there is one run.
+        let mut run = Vec::with_capacity(ids.len() * BYTES_PER_TOKEN);
         loop {
             let special_at = run_start + self.append_ordinary(&ids[run_start..], &mut run);
             decode_run(&mut run, run_start, utf8, &mut decoded)?;
@@ -226,7 +231,7 @@ fn decode_run(
     utf8: Utf8Policy,
     decoded: &mut String,
 ) -> Result<(), TokenizerError> {
-    match String::from_utf8(std::mem::take(run)) {
+    match utf8_string(std::mem::take(run)) {
         // Most often the whole: nothing is copied.
         Ok(text) if decoded.is_empty() => *decoded = text,
         Ok(text) => decoded.push_str(&text),

@@ -29,7 +29,8 @@ mod run;
 mod scanner;
 mod steps;
 
+pub(super) use level::UTF8_ROOM;
+pub(crate) use level::Unit;
 pub use level::{CpuChoice, CpuLevel};
-pub(super) use level::{UTF8_ROOM, Unit};
 pub(super) use part_counts::{PrefixCounts, SuffixCounts};
 pub(super) use run::{VocabularyKey, count, encode_into};

@@ -15,11 +15,14 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_look_up;
 #[cfg(target_arch = "x86_64")]
+mod avx512_units;
+#[cfg(target_arch = "x86_64")]
 mod avx512_utf8;
 mod scalar;
 mod unit;
 
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "x86_64")]
@@ -27,7 +30,8 @@ pub(super) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512::Avx512;
 pub(super) use scalar::Scalar;
-pub(in crate::tokenizer) use unit::{UTF8_ROOM, Unit};
+pub(in crate::tokenizer) use unit::UTF8_ROOM;
+pub(crate) use unit::Unit;
 
 use super::class_masks::{ClassMasks, READ};
 use super::look_up::Block;
@@ -108,6 +112,21 @@ impl CpuLevel {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512(level) => level.utf8_blocks(units, bytes),
+            _ => (0, 0),
+        }
+    }
+
+    /// Writes the first characters of a text as units, as long as there is much of it and room for 64 units. Returns how many
+    /// bytes were read and units written: none, if the level has no way of its own.
+    #[inline]
+    pub(in crate::tokenizer) fn unit_blocks<U: Unit>(
+        self,
+        text: &str,
+        units: &mut [MaybeUninit<U>],
+    ) -> (usize, usize) {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(level) => level.unit_blocks(text, units),
             _ => (0, 0),
         }
     }
