@@ -23,7 +23,9 @@ pub(super) fn new_string<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py
     // The greatest byte tells the greatest kind of character: bytes that go on a character are below all first bytes.
     match text.bytes().fold(0, u8::max) {
         0..0x80 => filled(py, text, text.len(), 0x7F, |text, units: &mut [MaybeUninit<u8>]| {
-            units.write_copy_of_slice(text.as_bytes());
+            for (unit, byte) in units.iter_mut().zip(text.bytes()) {
+                unit.write(byte);
+            }
         }),
         0x80..0xC4 => transcoded::<u8>(py, text, 0xFF),
         0xC4..0xF0 => transcoded::<u16>(py, text, 0xFFFF),

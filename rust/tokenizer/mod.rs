@@ -41,6 +41,7 @@ mod text_cuts;
 mod token_table;
 mod transcode;
 mod unicode_classes;
+mod units;
 mod utf8;
 mod vocabulary;
 
@@ -50,6 +51,7 @@ use bpe::Merger;
 pub use budget::CostlyCharacter;
 pub use control_strings::ControlStrings;
 pub use counter::TokenCounter;
+#[cfg(feature = "python")]
 #[cfg(feature = "python")]
 pub(crate) use fast::Unit;
 pub use fast::{CpuChoice, CpuLevel};
@@ -62,7 +64,9 @@ pub use stream_decoder::StreamDecoder;
 pub use tekken_file::TekkenFileError;
 pub use text::{EncodeOptions, Text};
 pub use token_table::{SpecialPolicy, TokenTable, Utf8Policy};
-pub(crate) use transcode::write_units;
+#[cfg(feature = "python")]
+pub(crate) use units::write_units;
+#[cfg(feature = "python")]
 pub(crate) use utf8::utf8;
 use vocabulary::Vocabulary;
 

@@ -7,8 +7,6 @@
 
 #![allow(unsafe_code, reason = "what was written here is UTF-8, and is not looked at again")]
 
-use std::mem::MaybeUninit;
-
 use super::fast::{CpuLevel, UTF8_ROOM, Unit};
 
 /// Units that are read together.
@@ -70,21 +68,6 @@ impl Utf8Buffer {
         // SAFETY: as in `text`.
         unsafe { String::from_utf8_unchecked(self.bytes) }
     }
-}
-
-/// Writes the characters of a text as the units of UTF-32, or of Latin-1 or UTF-16 where they have no greater ones; returns
-/// how many units it wrote.
-pub(crate) fn write_units<U: Unit>(text: &str, units: &mut [MaybeUninit<U>]) -> usize {
-    write_units_at(CpuLevel::in_use(), text, units)
-}
-
-fn write_units_at<U: Unit>(level: CpuLevel, text: &str, units: &mut [MaybeUninit<U>]) -> usize {
-    let (read, mut written) = level.unit_blocks(text, units);
-    for (unit, character) in units[written..].iter_mut().zip(text[read..].chars()) {
-        unit.write(U::of(character));
-        written += 1;
-    }
-    written
 }
 
 /// Whether the units before `end` end in the first half of a pair: its second half must not be read without it.
@@ -188,19 +171,6 @@ mod tests {
         texts[0].clone()
     }
 
-    /// The units of a text, the same at every level.
-    fn units_of<U: Unit + PartialEq + std::fmt::Debug + Default>(text: &str) -> Vec<U> {
-        let at_level = |level| {
-            let mut units = vec![MaybeUninit::new(U::default()); text.chars().count()];
-            assert_eq!(write_units_at(level, text, &mut units), units.len());
-            // SAFETY: all were written before.
-            units.into_iter().map(|unit| unsafe { unit.assume_init() }).collect()
-        };
-        let units: Vec<Vec<U>> = CpuLevel::available().into_iter().map(at_level).collect();
-        assert!(units.iter().all(|level| *level == units[0]), "the levels differ");
-        units[0].clone()
-    }
-
     #[test]
     fn every_code_point_of_each_kind() {
         for points in (0..=0x0010_ffff_u32).collect::<Vec<_>>().chunks(0xffe) {
@@ -210,14 +180,9 @@ mod tests {
             if points.iter().all(|point| !(0xd800..0xe000).contains(point)) {
                 assert_eq!(text_of(points), expected);
                 assert_eq!(text_of(&expected.encode_utf16().collect::<Vec<_>>()), expected);
-                assert_eq!(units_of::<u32>(&expected), points);
-                if points.iter().all(|&point| point < 0x1_0000) {
-                    assert_eq!(units_of::<u16>(&expected), expected.encode_utf16().collect::<Vec<_>>());
-                }
             }
         }
         let latin: Vec<u8> = (0..=255).collect();
-        assert_eq!(units_of::<u8>(&text_of(&latin)), latin);
         assert_eq!(text_of(&latin), latin.iter().map(|&byte| char::from(byte)).collect::<String>());
     }
 
@@ -231,19 +196,6 @@ mod tests {
             // Pairs of surrogates are characters in UTF-32 too: Python has strings with them.
             let wide: Vec<u32> = units.iter().map(|&unit| u32::from(unit)).collect();
             prop_assert_eq!(text_of(&wide), String::from_utf16_lossy(&units));
-        }
-
-        #[test]
-        fn units_of_any_text(text in "(?s:.){0,70}|[ -~]{0,300}|[ -ÿ]{0,300}|[ -~Ā-￿]{0,300}|[ -~😀-😎ß中]{0,300}") {
-            let widest = text.chars().map(u32::from).max().unwrap_or(0);
-            let units: Vec<u32> = text.chars().map(u32::from).collect();
-            prop_assert_eq!(units_of::<u32>(&text), units.clone());
-            if widest <= 0xffff {
-                prop_assert_eq!(units_of::<u16>(&text), units.iter().map(|&unit| unit as u16).collect::<Vec<_>>());
-            }
-            if widest <= 0xff {
-                prop_assert_eq!(units_of::<u8>(&text), units.iter().map(|&unit| unit as u8).collect::<Vec<_>>());
-            }
         }
 
         #[test]

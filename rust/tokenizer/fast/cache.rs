@@ -2,7 +2,7 @@
 //!
 //! It is bounded and never grows. Without it a text that repeats its words would take two to three times as long.
 //!
-//! * *Small* pieces, of up to 15 bytes and four ids: sets of two entries of 32 bytes, the bytes of the piece and its ids.
+//! * *Small* pieces, of up to 15 bytes and seven ids: sets of two entries of 32 bytes, the bytes of the piece and its ids.
 //!   A new piece pushes the older one of its set out. 2 MB.
 //! * *Large* pieces, of 16 to 127 bytes: entries of any size one behind the other in a ring, and an index to where they
 //!   start. A new entry overwrites the oldest ones. 1 MB and 256 kB.
@@ -23,7 +23,7 @@ const SMALL_SETS: usize = 1 << 15;
 /// Words of a set: two entries of a key and its ids.
 const SMALL_SET: usize = 2 * 4;
 /// The most ids that a small entry holds.
-const SMALL_IDS: usize = 4;
+pub(super) const SMALL_IDS: usize = 7;
 
 const INDEX_SETS: usize = 1 << 14;
 const INDEX_SET: usize = 4;
@@ -43,9 +43,11 @@ pub(super) struct Cache {
     next: usize,
 }
 
-/// The ids of a small piece, two a word, the first lowest; and in the bits above the first how many they are.
+/// Up to seven ids of a small piece, [`RANK_BITS`] each, the first lowest; and in the top bits how many they are.
 #[derive(Clone, Copy)]
-pub(super) struct Packed([u64; 2]);
+pub(super) struct Packed(u128);
+
+const COUNT_SHIFT: u32 = RANK_BITS * SMALL_IDS as u32;
 
 impl Cache {
     pub(super) fn new() -> Cache {
@@ -70,7 +72,7 @@ impl Cache {
         let [first, second] = [&set[..4], &set[4..]];
         let is = |entry: &[u64]| ((entry[0] ^ key[0]) | (entry[1] ^ key[1])) == 0;
         let entry = if is(second) { second } else { first };
-        (Packed([entry[2], entry[3]]), is(entry))
+        (Packed(u128::from(entry[2]) | u128::from(entry[3]) << 64), is(entry))
     }
 
     /// The places that a large piece may have in the ring, by its hash.
@@ -118,9 +120,9 @@ impl Cache {
         let set = &mut self.small.get_mut()[small_set(hash)];
         set.copy_within(..SMALL_SET / 2, SMALL_SET / 2);
         set[..2].copy_from_slice(&key_of(piece));
-        let id = |i: usize| u64::from(ids.get(i).copied().unwrap_or(0));
-        set[2] = id(0) | (ids.len() as u64) << RANK_BITS | id(1) << 32;
-        set[3] = id(2) | id(3) << 32;
+        let packed = ids.iter().rev().fold(0, |packed, &id| packed << RANK_BITS | u128::from(id));
+        let packed = packed | (ids.len() as u128) << COUNT_SHIFT;
+        [set[2], set[3]] = [packed as u64, (packed >> 64) as u64];
     }
 
     /// Remembers the ids of a large piece.
@@ -148,16 +150,21 @@ impl Packed {
     /// How many ids.
     #[inline(always)]
     pub(super) fn count(self) -> u32 {
-        self.0[0] as u32 >> RANK_BITS
+        (self.0 >> COUNT_SHIFT) as u32
+    }
+
+    /// The ids as they are packed, and above them what is not theirs.
+    #[inline(always)]
+    pub(super) fn bits(self) -> u128 {
+        self.0
     }
 
     /// Writes all places for ids, used or not.
     #[inline(always)]
-    pub(super) fn unpack<const PLACES: usize>(self, ids: &mut [TokenId; PLACES]) {
-        const { assert!(PLACES >= SMALL_IDS) };
-        let [first, second] = [self.0[0] & !(((1 << (32 - RANK_BITS)) - 1) << RANK_BITS), self.0[1]];
-        let all = [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32];
-        ids[..SMALL_IDS].copy_from_slice(&all);
+    pub(super) fn unpack(self, ids: &mut [TokenId; SMALL_IDS + 1]) {
+        for (place, id) in (0..).zip(ids) {
+            *id = (self.0 >> (place * RANK_BITS)) as u32 & ((1 << RANK_BITS) - 1);
+        }
     }
 }
 

@@ -272,7 +272,9 @@ impl<const PLACES: usize> Merge<PLACES> {
             tables.pair(token, self.tokens[above.trailing_zeros() as usize % PLACES]),
             tables.pair(self.tokens[before as usize % PLACES], token),
         ];
-        pairs.iter().for_each(|&pair| prefetch(tables.pair_entry(pair)));
+        for pair in pairs {
+            prefetch(tables.pair_entry(pair));
+        }
         Some(Asked { places: [place as u8, before as u8], has: [above != 0, below != 0], pairs })
     }
 

@@ -91,7 +91,16 @@ impl<const PIECES: usize> Steps<PIECES> {
                 misses,
             );
             if found.missed > first_miss {
-                self.ask_cache(cache, readable, starts, first, first_miss, &mut found, wants_ids);
+                self.ask_cache(
+                    instructions,
+                    cache,
+                    readable,
+                    starts,
+                    first,
+                    first_miss,
+                    &mut found,
+                    wants_ids,
+                );
             }
         }
         found
@@ -100,8 +109,9 @@ impl<const PIECES: usize> Steps<PIECES> {
     /// Finds the ids of the misses from `first_miss` on that the cache knows; lists the others in `unknown`.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "a step of one function, inlined into it")]
-    fn ask_cache(
+    fn ask_cache<I: Instructions>(
         &mut self,
+        instructions: I,
         cache: &Cache,
         readable: &[u8],
         starts: &[u32],
@@ -137,7 +147,7 @@ impl<const PIECES: usize> Steps<PIECES> {
             let (ids, is_known) = cache.find_small(self.hashes[m], key);
             self.counts[m] = ids.count();
             if wants_ids {
-                ids.unpack(&mut self.results[m]);
+                instructions.unpack(ids, &mut self.results[m]);
             }
             self.unknown[found.unknown] = m as u32;
             found.unknown += usize::from(!is_known);

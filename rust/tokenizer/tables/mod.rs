@@ -165,14 +165,11 @@ impl Tables {
     /// For each bucket of the piece table its displacement; two bytes more can be read.
     #[inline(always)]
     pub(crate) fn piece_displacements(&self) -> *const u16 {
-        const {
-            assert!(
-                std::mem::offset_of!(Tables, piece_displacements) + (2 << PIECE_BUCKET_BITS)
-                    < size_of::<Tables>()
-            )
-        };
+        // What is behind the table is of the same tables.
+        const OFFSET: usize = std::mem::offset_of!(Tables, piece_displacements);
+        const { assert!(OFFSET + (2 << PIECE_BUCKET_BITS) < size_of::<Tables>()) };
         let tables: *const Tables = self;
-        tables.cast::<u8>().wrapping_add(std::mem::offset_of!(Tables, piece_displacements)).cast()
+        tables.cast::<u8>().wrapping_add(OFFSET).cast()
     }
 
     /// What stands in a slot of the piece table.

@@ -3,13 +3,17 @@
 #![allow(unsafe_code, reason = "vector instructions are called under the proof that the CPU has them")]
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi8, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_loadu_si256,
-    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
+    __m256i, _mm_set_epi64x, _mm256_add_epi8, _mm256_and_si256, _mm256_broadcastsi128_si256,
+    _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_set1_epi32, _mm256_shuffle_epi8, _mm256_srlv_epi32, _mm256_storeu_si256,
 };
 
 use super::Instructions;
 use super::scalar::write_bit_by_bit;
+use crate::tokenizer::TokenId;
+use crate::tokenizer::fast::cache::{Packed, SMALL_IDS};
 use crate::tokenizer::fast::class_masks::{ClassMasks, READ, first_bits};
+use crate::tokenizer::tables::layout::RANK_BITS;
 
 /// The CPU has AVX2, BMI1, BMI2, LZCNT and POPCNT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,12 @@ impl Instructions for Avx2 {
     fn class_masks(self, window: &[u8; READ], length: usize) -> ClassMasks {
         // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
         unsafe { class_masks(window, length) }
+    }
+
+    #[inline(always)]
+    fn unpack(self, packed: Packed, ids: &mut [TokenId; SMALL_IDS + 1]) {
+        // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
+        unsafe { unpack(packed, ids) }
     }
 
     #[inline(always)]
@@ -78,6 +88,42 @@ fn class_masks(window: &[u8; READ], length: usize) -> ClassMasks {
         leads &= leads - 1;
     }
     masks
+}
+
+/// For each id of [`Packed`] the four bytes that have its bits, and where among them they start.
+static ID_BYTES: [u8; 32] = {
+    let mut bytes = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        bytes[i] = (i / 4 * RANK_BITS as usize / 8 + i % 4) as u8;
+        i += 1;
+    }
+    bytes
+};
+static ID_SHIFTS: [u32; 8] = {
+    let mut shifts = [0; 8];
+    let mut i = 0;
+    while i < 8 {
+        shifts[i] = i as u32 * RANK_BITS % 8;
+        i += 1;
+    }
+    shifts
+};
+
+/// See [`Packed::unpack`].
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn unpack(packed: Packed, ids: &mut [TokenId; SMALL_IDS + 1]) {
+    let bits = packed.bits();
+    let packed = _mm256_broadcastsi128_si256(_mm_set_epi64x((bits >> 64) as i64, bits as i64));
+    // SAFETY: vectors of 32 bytes are read from arrays of 32.
+    let (bytes, shifts) = unsafe {
+        (_mm256_loadu_si256(ID_BYTES.as_ptr().cast()), _mm256_loadu_si256(ID_SHIFTS.as_ptr().cast()))
+    };
+    let words = _mm256_srlv_epi32(_mm256_shuffle_epi8(packed, bytes), shifts);
+    let unpacked = _mm256_and_si256(words, _mm256_set1_epi32((1 << RANK_BITS) - 1));
+    // SAFETY: a vector of eight numbers is written to eight.
+    unsafe { _mm256_storeu_si256(ids.as_mut_ptr().cast(), unpacked) };
 }
 
 /// The top bits of 64 bytes.

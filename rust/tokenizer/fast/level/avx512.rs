@@ -22,11 +22,17 @@ use std::arch::x86_64::{
     _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_slli_epi16, _mm512_storeu_si512,
     _mm512_sub_epi8, _mm512_ternarylogic_epi64, _mm512_test_epi8_mask,
 };
+use std::mem::MaybeUninit;
 
 use super::Instructions;
+use super::avx2::unpack;
 use super::avx512_look_up::look_up;
+use super::avx512_units::unit_blocks;
+use super::avx512_utf8::utf8_blocks;
+use super::unit::Unit;
 use crate::tokenizer::TokenId;
 use crate::tokenizer::embedded::class_tables;
+use crate::tokenizer::fast::cache::{Packed, SMALL_IDS};
 use crate::tokenizer::fast::class_masks::{ClassMasks, READ, WINDOW, ascii_classes, decode, first_bits};
 use crate::tokenizer::fast::look_up::Block;
 use crate::tokenizer::tables::Tables;
@@ -52,11 +58,35 @@ impl Avx512 {
     }
 }
 
+impl Avx512 {
+    /// See [`super::CpuLevel::utf8_blocks`].
+    #[inline]
+    pub(super) fn utf8_blocks<U: Unit>(self, units: &[U], bytes: &mut [u8]) -> (usize, usize) {
+        let Avx512(()) = self;
+        // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
+        unsafe { utf8_blocks(units, bytes) }
+    }
+
+    /// See [`super::CpuLevel::unit_blocks`].
+    #[inline]
+    pub(super) fn unit_blocks<U: Unit>(self, text: &str, units: &mut [MaybeUninit<U>]) -> (usize, usize) {
+        let Avx512(()) = self;
+        // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
+        unsafe { unit_blocks(text, units) }
+    }
+}
+
 impl Instructions for Avx512 {
     #[inline(always)]
     fn class_masks(self, window: &[u8; READ], length: usize) -> ClassMasks {
         // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
         unsafe { class_masks(window, length) }
+    }
+
+    #[inline(always)]
+    fn unpack(self, packed: Packed, ids: &mut [TokenId; SMALL_IDS + 1]) {
+        // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
+        unsafe { unpack(packed, ids) }
     }
 
     #[inline(always)]

@@ -15,27 +15,18 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-use super::avx512::Avx512;
 use super::unit::Unit;
 
 const WINDOW: usize = 64;
 /// Bytes of the longest character.
 const LONGEST: usize = 4;
 
-impl Avx512 {
-    /// See [`super::CpuLevel::unit_blocks`].
-    #[inline]
-    pub(super) fn unit_blocks<U: Unit>(self, text: &str, units: &mut [MaybeUninit<U>]) -> (usize, usize) {
-        // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
-        unsafe { unit_blocks(text, units) }
-    }
-}
-
 /// Byte k of 64 characters, or anything where a character has none.
 type Bytes = [__m512i; LONGEST];
 
+/// See [`super::CpuLevel::unit_blocks`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
-fn unit_blocks<U: Unit>(text: &str, units: &mut [MaybeUninit<U>]) -> (usize, usize) {
+pub(super) fn unit_blocks<U: Unit>(text: &str, units: &mut [MaybeUninit<U>]) -> (usize, usize) {
     let text = text.as_bytes();
     let (mut read, mut written) = (0, 0);
     while let Some(window) = text[read..].first_chunk()

@@ -13,19 +13,9 @@ use std::arch::x86_64::{
     _mm512_ternarylogic_epi32,
 };
 
-use super::avx512::Avx512;
 use super::unit::{UTF8_ROOM, Unit};
 
 const SIXTEEN: usize = 16;
-
-impl Avx512 {
-    /// See [`super::CpuLevel::utf8_blocks`].
-    #[inline]
-    pub(super) fn utf8_blocks<U: Unit>(self, units: &[U], bytes: &mut [u8]) -> (usize, usize) {
-        // SAFETY: `self` is the proof that the CPU has the instructions (see `detect`).
-        unsafe { utf8_blocks(units, bytes) }
-    }
-}
 
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -62,8 +52,9 @@ fn load<U: Unit>(units: &[U; SIXTEEN]) -> __m512i {
     }
 }
 
+/// See [`super::CpuLevel::utf8_blocks`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,bmi1,bmi2,lzcnt,popcnt")]
-fn utf8_blocks<U: Unit>(units: &[U], bytes: &mut [u8]) -> (usize, usize) {
+pub(super) fn utf8_blocks<U: Unit>(units: &[U], bytes: &mut [u8]) -> (usize, usize) {
     let (mut read, mut written) = (0, 0);
     for block in units.as_chunks::<SIXTEEN>().0 {
         let Some(room) = bytes[written..].first_chunk_mut::<UTF8_ROOM>() else { break };

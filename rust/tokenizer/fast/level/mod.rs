@@ -33,6 +33,7 @@ pub(super) use scalar::Scalar;
 pub(in crate::tokenizer) use unit::UTF8_ROOM;
 pub(crate) use unit::Unit;
 
+use super::cache::{Packed, SMALL_IDS};
 use super::class_masks::{ClassMasks, READ};
 use super::look_up::Block;
 use crate::tokenizer::TokenId;
@@ -46,6 +47,12 @@ pub(super) trait Instructions: Copy {
     /// Writes `base` plus the position of each set bit, in order. What is behind them in `positions` may be
     /// overwritten.
     fn write_positions(self, bits: u64, base: u32, positions: &mut [u32; 64]);
+
+    /// See [`Packed::unpack`].
+    #[inline(always)]
+    fn unpack(self, packed: Packed, ids: &mut [TokenId; SMALL_IDS + 1]) {
+        packed.unpack(ids);
+    }
 
     /// See [`Block::look_up`].
     #[inline(always)]
