@@ -34,6 +34,20 @@ def test_decoding_gives_the_bytes_back(text):
     assert tokenizer.encode(text.encode()) == ids
 
 
+@pytest.mark.parametrize("greatest", ["\x7f", "\xff", "\uffff", "\U0010ffff"])
+@given(st.data())
+def test_a_decoded_str_is_in_the_form_of_the_interpreter(greatest, data):
+    alphabet = st.characters(max_codepoint=ord(greatest), exclude_categories=["Cs"])
+    text = data.draw(st.text(alphabet, max_size=300)) * data.draw(st.integers(1, 20)) + greatest
+    decoded = Tokenizer().decode(nemo_fast.encode(text))
+    # One that takes more memory than it needs would not be equal to others, nor found in a dict.
+    assert decoded == text
+    assert hash(decoded) == hash(text)
+    assert sys.getsizeof(decoded) == sys.getsizeof(text)
+    assert decoded.isascii() == text.isascii()
+    assert (decoded + " ").encode() == (text + " ").encode()
+
+
 @given(token_ids, st.sampled_from(["skip", "keep"]))
 def test_a_stream_joins_to_what_decode_gives(ids, special):
     tokenizer = Tokenizer()

@@ -70,6 +70,9 @@ fn neighbours_of_a_sample_of_tokens() {
 /// Characters of all classes, those that the pattern names among them, and the edges of UTF-8 lengths.
 const SOUP: &str = "[aAzZ019 \t\n\r/.,'\"!=_-éÉßµǅʰªºٱ中の한ไ्\u{301}\u{fe0f}\u{200d}😀𐐀𝒜\u{a0}\u{2028}²½Ⅷ\u{7ff}\u{800}\u{ffff}\u{10ffff}]{0,90}";
 
+/// Pretokens longer than a window, of letters without case and what may stand before, between and behind them.
+const LONG_RUN: &str = "[aA1 .。\u{301}ǅ-]{0,2}[一-龥ぁ-んァ-ヶー]{15,50}([A-Zaéǅʰ\u{301}\u{3099}。、 1😀]{1,3}[一-龥ぁ-ん]{0,40}){0,4}";
+
 proptest! {
     #[test]
     fn class_soup(text in SOUP) {
@@ -78,6 +81,11 @@ proptest! {
 
     #[test]
     fn any_text(text in "(?s:.){0,60}|\\PC{0,60}|[ -~\\s]{0,200}|[а-яА-Яa-z ]{0,150}|[一-龥ぁ-ん、。]{0,80}") {
+        check(&text);
+    }
+
+    #[test]
+    fn long_runs_without_case(text in LONG_RUN) {
         check(&text);
     }
 

@@ -11,7 +11,7 @@
 //!
 //! 1. *Pieces* are pretokens and their parts between hard cuts (`scanner.rs`, `hard_cuts.rs`).
 //! 2. *Chunks*: about 1,024 pieces go through each step together (`steps.rs`).
-//! 3. *One look-up* in a perfect hash tells whether a piece of at most 12 bytes is a token; 99 of 100 that are
+//! 3. *One look-up* (`look_up.rs`) in a perfect hash tells whether a piece of at most 12 bytes is a token; 99 of 100 that are
 //!    tokens are that short. A piece of 13 and more that is a token counts as one of several, with one id.
 //! 4. *The cache* (`cache.rs`) has the ids of pieces that were merged before.
 //! 5. *Merges* of the pieces that are new are made in turns (`merge.rs`).

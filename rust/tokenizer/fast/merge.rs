@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Each step waits for memory: the lowest rank decides which pairs are looked up next. So several pieces are merged
-//! together, a step of each in turn (departure 4): the steps of different pieces do not wait for each other. For that a
-//! step must not branch on what it finds.
+//! together (departure 4): all join their pairs and ask for the lines of the new ones, then all read them. For that a step
+//! must not branch on what it finds.
 //!
 //! Looking at all pairs takes the square of the length, which is why it stops at [`MERGE_BYTES`]: longer pieces go to
 //! `backtrack.rs`, which is linear and slower for short ones.

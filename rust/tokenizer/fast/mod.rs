@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `level` | what the CPU can do, chosen once |
 //! | `class_masks`, `boundaries`, `pretoken`, `scanner` | text to pretokens, 64 bytes at a time |
+//! | `look_up` | pieces that are tokens |
 //! | `hard_cuts` | positions that no token spans |
 //! | `merge`, `backtrack` | pieces to tokens: short ones, long ones |
 //! | `part_counts` | counts of all prefixes or suffixes of a piece |

@@ -2,7 +2,8 @@
 //!
 //! Window after window is added until a chunk is full. Between characters of three bytes and more, hard cuts are
 //! made right here: most parts of Han and Kana are one token, and the windows know where these characters are.
-//! (Cuts everywhere were tried: the tests cost more than the merges that they save.)
+//! (Cuts everywhere were tried: the tests cost more than the merges that they save.) Text without spaces has pretokens
+//! that are longer than a window; a cut in one is where the next window begins.
 //!
 //! Positions have 32 bits. The encoder starts a new scanner before they run out: any start of a pretoken is as good
 //! a beginning as that of the text.

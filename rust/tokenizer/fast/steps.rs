@@ -1,4 +1,4 @@
-//! The steps that a chunk of pieces goes through together: keys, look-up, cache, merges.
+//! The steps that a chunk of pieces goes through together: look-up, cache, merges.
 //!
 //! The lines of memory that a step reads are prefetched by the step before, and no step branches on whether one piece was
 //! found: those that were not are listed.
@@ -18,7 +18,8 @@ use crate::tokenizer::tables::Tables;
 /// Ids of a piece that are kept beside each other; more go to [`Steps::long_results`].
 pub(super) const RESULT: usize = 8;
 
-/// What the steps of a chunk leave for one another; the greater arrays are on the heap, for threads of a small stack. Index `i` is a piece of the chunk, `m` one of its misses.
+/// What the steps of a chunk leave for one another; the greater arrays are on the heap, for threads of a small stack.
+/// Index `i` is a piece of the chunk, `m` one of its misses.
 pub(super) struct Steps<const PIECES: usize> {
     block: Block,
     /// `[i]`; of a miss, any number. [`SLACK`] more can be read.

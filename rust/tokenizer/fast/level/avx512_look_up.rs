@@ -17,7 +17,7 @@ use std::arch::x86_64::{
 };
 
 use crate::tokenizer::TokenId;
-use crate::tokenizer::fast::look_up::{Block, STEP};
+use crate::tokenizer::fast::look_up::{BLOCK, Block, STEP};
 use crate::tokenizer::fast::prefetch::prefetch;
 use crate::tokenizer::tables::layout::{
     PIECE_BUCKET_BITS, PIECE_MIX, PIECE_SLOT_BITS, RANK_BITS, SLOT_SHIFT,
@@ -61,6 +61,7 @@ pub(super) fn look_up(
     (first, misses): (u32, &mut [u32]),
 ) -> usize {
     let pieces = starts.len() - 1;
+    assert!(pieces <= BLOCK && pieces + STEP <= ids.len() && pieces + STEP <= misses.len());
     // The last pieces are filled up with empty ones.
     let mut padded = [starts[pieces]; STEP + 1];
     let whole = pieces / STEP * STEP;
