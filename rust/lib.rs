@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! python ──► generation ──► prompt ──► tokenizer       text, messages ◄──► token ids
-//!                   │
+//!                   │         └─────► json
 //!                   └─────► model ──► checkpoint       token ids ──► logits
 //!                             └─────► backend ──► fp8
 //! ```
@@ -14,6 +14,7 @@
 //! | [`arrow`] | arrays of texts from other libraries, and results for them |
 //! | [`tokenizer`] | text to token ids and back; knows no model and no device |
 //! | [`prompt`] | chat messages to token ids |
+//! | [`json`] | JSON as Python reads and writes it |
 //! | [`fp8`] | the one conversion between E4M3 and floats, and the choice of scales |
 //! | [`checkpoint`] | files to typed, checked weights |
 //! | [`model`] | the transformer, written once over any backend |
@@ -30,6 +31,7 @@ pub mod checkpoint;
 pub mod error;
 pub mod fp8;
 pub mod generation;
+pub mod json;
 mod mapped_file;
 pub mod model;
 pub mod prompt;
