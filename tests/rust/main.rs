@@ -10,6 +10,7 @@ mod engine;
 mod exactness;
 mod fp8;
 mod golden;
+mod json;
 mod numbers;
 mod prompt;
 mod tekken_file;
