@@ -7,6 +7,9 @@ use super::{Json, JsonError};
 /// Python converts no longer integers, because it takes it more than linear time.
 pub(super) const MAX_INT_DIGITS: usize = 4_300;
 
+/// Two decimals of no more digits are two floats, so that no float lies halfway between two shortest texts.
+const MAX_CERTAIN_DIGITS: usize = 15;
+
 /// The number at the start of a text and its length; `None` if there is none.
 ///
 /// Python's grammar is `-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?`: of `01`, `1.` and `1e+` it reads one character.
@@ -56,6 +59,11 @@ pub(super) fn write_float(value: f64, out: &mut String) {
     let start = out.len();
     // Rust has the same shortest digits, with an exponent below 1e-4 and from 1e16 as Python. Strings do not fail.
     let _ = write!(out, "{value:?}");
+    if out.len() - start > MAX_CERTAIN_DIGITS
+        && let Some(even) = rounded_to_even(value, &out[start..])
+    {
+        out.replace_range(start.., &even);
+    }
     // Python's exponents have a sign and at least two digits.
     if let Some(exponent) = out[start..].find('e').map(|found| start + found + 1) {
         let sign = usize::from(out[exponent..].starts_with('-'));
@@ -66,6 +74,21 @@ pub(super) fn write_float(value: f64, out: &mut String) {
             out.insert(exponent, '+');
         }
     }
+}
+
+/// The value with as many decimals as in its shortest form, if that is the same float.
+///
+/// It is another text where the value lies halfway between two shortest ones: Rust then prints the larger one, Python
+/// the even one. At a power of two, where floats below are closer, the even one may be another float.
+fn rounded_to_even(value: f64, shortest: &str) -> Option<String> {
+    let exponent = shortest.find('e');
+    let mantissa = &shortest[..exponent.unwrap_or(shortest.len())];
+    let decimals = mantissa.find('.').map_or(0, |point| mantissa.len() - point - 1);
+    let even = match exponent {
+        Some(_) => format!("{value:.decimals$e}"),
+        None => format!("{value:.decimals$}"),
+    };
+    (even.parse() == Ok(value)).then_some(even)
 }
 
 #[cfg(test)]
@@ -99,6 +122,10 @@ mod tests {
             (-1.5e16, "-1.5e+16"),
             (1e22, "1e+22"),
             (1e100, "1e+100"),
+            // Halfway between two texts of as many digits.
+            (184_467_440_737_095.625, "184467440737095.62"),
+            (1_844_674_407_370_955.25, "1844674407370955.2"),
+            (2_f64.powi(-44), "5.684341886080802e-14"),
             (5e-324, "5e-324"),
             (2.225_073_858_507_201_4e-308, "2.2250738585072014e-308"),
             (f64::MAX, "1.7976931348623157e+308"),
