@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`arrow`] | arrays of texts from other libraries, and results for them |
 //! | [`tokenizer`] | text to token ids and back; knows no model and no device |
-//! | [`prompt`] | chat messages to token ids |
+//! | [`prompt`] | chat requests to token ids |
 //! | [`json`] | JSON as Python reads and writes it |
 //! | [`fp8`] | the one conversion between E4M3 and floats, and the choice of scales |
 //! | [`checkpoint`] | files to typed, checked weights |

@@ -27,11 +27,17 @@ from nemo_fast._native import (
 # Type checkers know the name. `typing` itself would take several times as long to import as the library.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any, AnyStr, Literal
+    from collections.abc import Sequence
+    from typing import AnyStr, Literal
 
     from typing_extensions import Buffer
 
+    # What these functions take is what the methods take, and named there.
+    from nemo_fast._native import _Messages as Messages
+    from nemo_fast._native import _Mode as Mode
+    from nemo_fast._native import _Request as ChatRequest
+    from nemo_fast._native import _ToolCallIds as ToolCallIds
+    from nemo_fast._native import _Tools as Tools
     from nemo_fast.conversion import convert
     from nemo_fast.download import pull
     from nemo_fast.model import Model
@@ -70,9 +76,12 @@ __all__ = [
     "convert",
     "count",
     "count_chat",
+    "count_request",
     "decode",
     "encode",
     "encode_chat",
+    "encode_fim",
+    "encode_request",
     "pull",
     "render_chat",
     "split",
@@ -167,28 +176,98 @@ def split(text: AnyStr, max_tokens: int, *, overlap: int = 0) -> list[AnyStr]:
     return _TOKENIZER.split(text, max_tokens, overlap=overlap)
 
 
-def encode_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False) -> list[int]:
+def encode_chat(
+    messages: Messages,
+    tools: Tools | None = None,
+    *,
+    mode: Mode = "test",
+    tool_call_ids: ToolCallIds = "strict",
+    continue_final_message: bool = False,
+) -> list[int]:
     """Return the token ids of the prompt for a conversation: `Tokenizer.encode_chat`.
 
     >>> encode_chat([{"role": "user", "content": "Hello, how are you?"}])
     [1, 3, 22177, 1044, 2606, 1584, 1636, 1063, 4]
     """
-    return _TOKENIZER.encode_chat(messages, continue_final_message=continue_final_message)
+    return _TOKENIZER.encode_chat(
+        messages,
+        tools,
+        mode=mode,
+        tool_call_ids=tool_call_ids,
+        continue_final_message=continue_final_message,
+    )
 
 
-def count_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False) -> int:
+def count_chat(
+    messages: Messages,
+    tools: Tools | None = None,
+    *,
+    mode: Mode = "test",
+    tool_call_ids: ToolCallIds = "strict",
+    continue_final_message: bool = False,
+) -> int:
     """Return the number of token ids of a prompt, without building them: `Tokenizer.count_chat`.
 
     >>> count_chat([{"role": "user", "content": "Hello, how are you?"}])
     9
     """
-    return _TOKENIZER.count_chat(messages, continue_final_message=continue_final_message)
+    return _TOKENIZER.count_chat(
+        messages,
+        tools,
+        mode=mode,
+        tool_call_ids=tool_call_ids,
+        continue_final_message=continue_final_message,
+    )
 
 
-def render_chat(messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False) -> str:
+def render_chat(
+    messages: Messages,
+    tools: Tools | None = None,
+    *,
+    mode: Mode = "test",
+    tool_call_ids: ToolCallIds = "strict",
+    continue_final_message: bool = False,
+) -> str:
     """Return the prompt as a text to read: `Tokenizer.render_chat`.
 
     >>> render_chat([{"role": "user", "content": "Hi"}])
     '<s>[INST]Hi[/INST]'
     """
-    return _TOKENIZER.render_chat(messages, continue_final_message=continue_final_message)
+    return _TOKENIZER.render_chat(
+        messages,
+        tools,
+        mode=mode,
+        tool_call_ids=tool_call_ids,
+        continue_final_message=continue_final_message,
+    )
+
+
+def encode_request(
+    request: ChatRequest, *, mode: Mode = "test", tool_call_ids: ToolCallIds = "strict"
+) -> list[int]:
+    """Return the token ids of the prompt for a whole request, a mapping or JSON: `Tokenizer.encode_request`.
+
+    >>> encode_request('{"messages": [{"role": "user", "content": "Hi"}]}')
+    [1, 3, 37133, 4]
+    """
+    return _TOKENIZER.encode_request(request, mode=mode, tool_call_ids=tool_call_ids)
+
+
+def count_request(
+    request: ChatRequest, *, mode: Mode = "test", tool_call_ids: ToolCallIds = "strict"
+) -> int:
+    """Return the number of token ids of a request's prompt: `Tokenizer.count_request`.
+
+    >>> count_request({"messages": [{"role": "user", "content": "Hi"}], "temperature": 0.3})
+    4
+    """
+    return _TOKENIZER.count_request(request, mode=mode, tool_call_ids=tool_call_ids)
+
+
+def encode_fim(prompt: str | bytes, suffix: str | bytes | None = None) -> list[int]:
+    """Return the token ids of a prompt to fill in what stands between two texts: `Tokenizer.encode_fim`.
+
+    >>> encode_fim("def f(", "return 1")
+    [1, 16, 3004, 1032, 1049, 14, 3149, 1284, 1040]
+    """
+    return _TOKENIZER.encode_fim(prompt, suffix)

@@ -60,6 +60,15 @@ _Ids: TypeAlias = Sequence[int] | Buffer | NDArray[np.integer[Any]]
 _Errors: TypeAlias = Literal["replace", "strict"]
 _ControlStrings: TypeAlias = Literal["text", "parse", "forbid"]
 _Special: TypeAlias = Literal["skip", "keep", "raise"]
+_Mode: TypeAlias = Literal["test", "serving", "finetuning", "agnostic"]
+_ToolCallIds: TypeAlias = Literal["strict", "last9"]
+
+class _ModelDump(Protocol):
+    def model_dump(self) -> dict[str, Any]: ...
+
+_Messages: TypeAlias = Iterable[Mapping[str, Any] | _ModelDump]
+_Tools: TypeAlias = Iterable[Mapping[str, Any] | _ModelDump]
+_Request: TypeAlias = Mapping[str, Any] | _ModelDump | str | bytes
 
 @final
 class Tokenizer:
@@ -114,14 +123,47 @@ class Tokenizer:
     def count_arrow(self, array: _ArrowArray | _ArrowStream) -> ArrowColumn: ...
     def encode_arrow(self, array: _ArrowArray | _ArrowStream) -> ArrowColumn: ...
     def encode_chat(
-        self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
+        self,
+        messages: _Messages,
+        tools: _Tools | None = None,
+        *,
+        mode: _Mode = "test",
+        tool_call_ids: _ToolCallIds = "strict",
+        continue_final_message: bool = False,
     ) -> list[int]: ...
     def count_chat(
-        self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
+        self,
+        messages: _Messages,
+        tools: _Tools | None = None,
+        *,
+        mode: _Mode = "test",
+        tool_call_ids: _ToolCallIds = "strict",
+        continue_final_message: bool = False,
     ) -> int: ...
     def render_chat(
-        self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
+        self,
+        messages: _Messages,
+        tools: _Tools | None = None,
+        *,
+        mode: _Mode = "test",
+        tool_call_ids: _ToolCallIds = "strict",
+        continue_final_message: bool = False,
     ) -> str: ...
+    def encode_request(
+        self,
+        request: _Request,
+        *,
+        mode: _Mode = "test",
+        tool_call_ids: _ToolCallIds = "strict",
+    ) -> list[int]: ...
+    def count_request(
+        self,
+        request: _Request,
+        *,
+        mode: _Mode = "test",
+        tool_call_ids: _ToolCallIds = "strict",
+    ) -> int: ...
+    def encode_fim(self, prompt: str | bytes, suffix: str | bytes | None = None) -> list[int]: ...
     @property
     def special_tokens(self) -> dict[str, int]: ...
     @property

@@ -1,93 +1,239 @@
 //! The instruct template of Mistral Nemo (tokenizer version 3): a conversation as special tokens and texts.
 //!
 //! ```text
-//! <s> [INST] user [/INST] assistant </s> [INST] system \n\n user [/INST]
+//! <s> [INST] user [/INST] assistant </s>
+//! [AVAILABLE_TOOLS] tools [/AVAILABLE_TOOLS] [INST] system \n\n user [/INST]
+//! [TOOL_CALLS] calls </s> [TOOL_RESULTS] result [/TOOL_RESULTS]
 //! ```
 //!
-//! 1. System messages leave their places; joined, they go in front of the last user message, in the same
-//!    text.
-//! 2. Messages of one role in a row become one message.
+//! 1. System messages leave their places; joined, they go in front of the last user message, in the same text. The tools
+//!    go right before that message.
+//! 2. Messages of one role in a row become one, but tool results stay apart.
 //! 3. A conversation that does not start with a user message gets an empty one in front.
 //! 4. Spaces at the end of an assistant message are dropped, other white space is not.
 //!
 //! Wherever texts are joined, a blank line stands between them, and empty ones are left out.
+//!
+//! A prompt is `<s>` and its [`Block`]s. The tokens of a block depend on nothing outside it: so the number of tokens of
+//! a prompt is the sum over the blocks. What moves when a conversation goes on is which user block is the last.
 
-use super::conversation_rules;
-use super::{Message, PromptError, Role};
-use crate::tokenizer::TokenId;
-use crate::tokenizer::special_tokens::{BEGIN_INST, BOS, END_INST, EOS};
+use std::borrow::Cow;
+
+use super::sinks::Sink;
+use super::tool_json;
+use super::{Message, Part, PromptError, Request, Role, Tool, ToolCallIds};
+use crate::tokenizer::special_tokens::{
+    BEGIN_INST, BEGIN_TOOL_RESULTS, BEGIN_TOOLS, BOS, END_INST, END_TOOL_RESULTS, END_TOOLS, EOS, TOOL_CALLS,
+};
 
 const BLANK_LINE: &str = "\n\n";
 
-/// A part of a prompt that is encoded on its own.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Segment {
-    Special(TokenId),
-    Text(String),
+/// What a run of messages, or the tools, puts into a prompt.
+enum Block<'a, T> {
+    /// The definitions of the tools.
+    Tools(&'a [Tool<T>]),
+    /// Texts of the user; the last such block has the system's text in front.
+    User { system: &'a str, messages: &'a [Message<T>] },
+    /// Texts or calls of the model.
+    Assistant(&'a [Message<T>]),
+    /// The result of one call.
+    ToolResult(&'a Message<T>),
 }
 
-/// The segments of a prompt.
+/// Why a block cannot be written. The reference goes through all messages twice: a fault of the first round comes before
+/// any of the second.
+enum Fault {
+    First(PromptError),
+    Second(PromptError),
+}
+
+/// Writes a checked request.
 ///
 /// # Errors
-/// A conversation that the template does not allow.
-pub(super) fn segments(
-    messages: &[Message],
-    continue_final_message: bool,
-) -> Result<Vec<Segment>, PromptError> {
-    conversation_rules::check(messages, continue_final_message)?;
-    let turns = turns(messages);
-    let last_user = turns.iter().rposition(|turn| turn.role == Role::User);
-    let mut segments = vec![Segment::Special(BOS)];
-    for (index, turn) in turns.iter().enumerate() {
-        if turn.role == Role::User {
-            let system = if Some(index) == last_user { system_prompt(messages) } else { String::new() };
-            let text = if system.is_empty() { turn.text.clone() } else { system + BLANK_LINE + &turn.text };
-            segments.extend([Segment::Special(BEGIN_INST), Segment::Text(text), Segment::Special(END_INST)]);
-        } else if turn.text.is_empty() {
-            // All of its messages had parts, and all parts were empty.
-            return Err(PromptError::new("TokenizerException", "Invalid assistant message: "));
-        } else {
-            segments.push(Segment::Text(turn.text.trim_end_matches(' ').to_owned()));
-            let is_open = continue_final_message && index == turns.len() - 1;
-            if !is_open {
-                segments.push(Segment::Special(EOS));
-            }
+/// What the reference finds out only here.
+pub(super) fn write<T: AsRef<str>>(
+    request: &Request<T>,
+    tool_call_ids: ToolCallIds,
+    sink: &mut impl Sink,
+) -> Result<(), PromptError> {
+    let mut writer = Writer { tool_call_ids, joined: String::new() };
+    let mut fault = None;
+    sink.control(BOS)?;
+    for_each_block(request, |block| match writer.write(&block, sink) {
+        Err(Fault::First(error)) => Err(error),
+        Err(Fault::Second(error)) => {
+            fault.get_or_insert(error);
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    })?;
+    fault.map_or(Ok(()), Err)
+}
+
+/// Calls `visit` with the blocks in order.
+fn for_each_block<T: AsRef<str>>(
+    request: &Request<T>,
+    mut visit: impl FnMut(Block<'_, T>) -> Result<(), PromptError>,
+) -> Result<(), PromptError> {
+    let messages = &request.messages;
+    let system = system_prompt(messages);
+    let visit_user = |is_last: bool, run: &[Message<T>], visit: &mut dyn FnMut(Block<'_, T>) -> _| {
+        if is_last && !request.tools.is_empty() {
+            visit(Block::Tools(&request.tools))?;
+        }
+        visit(Block::User { system: if is_last { &system } else { "" }, messages: run })
+    };
+    let last_user = messages.iter().rposition(|message| message.role == Role::User);
+    let first_spoken = messages.iter().find(|message| message.role != Role::System);
+    if first_spoken.is_none_or(|message| message.role != Role::User) {
+        visit_user(last_user.is_none(), &[], &mut visit)?;
+    }
+    let mut behind = 0;
+    // System messages vanish, but they do end a run.
+    for run in messages.chunk_by(|one, next| one.role == next.role) {
+        behind += run.len();
+        match run[0].role {
+            Role::System => {}
+            Role::User => visit_user(last_user == Some(behind - 1), run, &mut visit)?,
+            Role::Assistant => visit(Block::Assistant(run))?,
+            Role::Tool => run.iter().try_for_each(|message| visit(Block::ToolResult(message)))?,
         }
     }
-    Ok(segments)
-}
-
-/// The text of the user or the assistant until the other one speaks.
-struct Turn {
-    role: Role,
-    text: String,
-}
-
-/// The turns of a conversation. System messages vanish, but they do end a turn.
-fn turns(messages: &[Message]) -> Vec<Turn> {
-    let runs = messages.chunk_by(|one, next| one.role == next.role);
-    let spoken = runs.filter(|run| run[0].role != Role::System);
-    let mut turns: Vec<Turn> = spoken.map(|run| Turn { role: run[0].role, text: joined(run) }).collect();
-    if turns.first().is_none_or(|turn| turn.role != Role::User) {
-        turns.insert(0, Turn { role: Role::User, text: String::new() });
-    }
-    turns
+    Ok(())
 }
 
 /// The text in front of the last user message.
 ///
 /// One thing is the reference's and nobody's intention: a message whose parts are all empty still adds its
 /// blank line.
-fn system_prompt(messages: &[Message]) -> String {
-    let systems =
-        messages.iter().filter(|message| message.role == Role::System && !message.content.is_empty());
-    let texts: Vec<String> = systems.map(|message| joined(std::slice::from_ref(message))).collect();
-    texts.join(BLANK_LINE)
+fn system_prompt<T: AsRef<str>>(messages: &[Message<T>]) -> String {
+    let mut prompt = String::new();
+    let systems = messages.iter().filter(|message| message.role == Role::System);
+    for (index, message) in systems.filter(|message| !message.content.is_empty()).enumerate() {
+        if index > 0 {
+            prompt.push_str(BLANK_LINE);
+        }
+        join(message.content.texts(), &mut prompt);
+    }
+    prompt
 }
 
-/// The texts of messages that are not empty, joined.
-fn joined(messages: &[Message]) -> String {
-    let texts = messages.iter().flat_map(|message| message.content.texts());
-    let texts: Vec<&str> = texts.map(String::as_str).filter(|text| !text.is_empty()).collect();
-    texts.join(BLANK_LINE)
+struct Writer {
+    tool_call_ids: ToolCallIds,
+    /// Room for texts that are put together.
+    joined: String,
+}
+
+impl Writer {
+    fn write<T: AsRef<str>>(&mut self, block: &Block<'_, T>, sink: &mut impl Sink) -> Result<(), Fault> {
+        match block {
+            Block::Tools(tools) => {
+                self.joined.clear();
+                tool_json::write_tools(tools, &mut self.joined);
+                self.between(BEGIN_TOOLS, END_TOOLS, sink)
+            }
+            Block::User { system, messages } => self.write_user(system, messages, sink),
+            Block::Assistant(messages) => self.write_assistant(messages, sink),
+            Block::ToolResult(message) => {
+                self.joined.clear();
+                let id = message.tool_call_id.as_ref().map_or("", AsRef::as_ref);
+                let content = single_or_joined(std::slice::from_ref(*message));
+                tool_json::write_result(&content, self.tool_call_ids.of(id), &mut self.joined)
+                    .map_err(Fault::First)?;
+                self.between(BEGIN_TOOL_RESULTS, END_TOOL_RESULTS, sink)
+            }
+        }
+    }
+
+    fn write_user<T: AsRef<str>>(
+        &mut self,
+        system: &str,
+        messages: &[Message<T>],
+        sink: &mut impl Sink,
+    ) -> Result<(), Fault> {
+        let mut parts = messages.iter().flat_map(|message| message.content.parts());
+        if parts.any(|part| !matches!(part, Part::Text(_))) {
+            let message = "images are not supported, only text";
+            return Err(Fault::Second(PromptError::new("AssertionError", message)));
+        }
+        sink.control(BEGIN_INST).map_err(Fault::Second)?;
+        if system.is_empty() {
+            sink.text(&single_or_joined(messages));
+        } else {
+            self.joined.clear();
+            self.joined.push_str(system);
+            self.joined.push_str(BLANK_LINE);
+            join(texts(messages), &mut self.joined);
+            sink.text(&self.joined);
+        }
+        sink.control(END_INST).map_err(Fault::Second)
+    }
+
+    fn write_assistant<T: AsRef<str>>(
+        &mut self,
+        messages: &[Message<T>],
+        sink: &mut impl Sink,
+    ) -> Result<(), Fault> {
+        let calls = messages.iter().flat_map(Message::calls);
+        let has_calls = calls.clone().next().is_some();
+        let has_text = texts(messages).next().is_some();
+        if has_calls {
+            self.joined.clear();
+            tool_json::write_calls(calls, self.tool_call_ids, &mut self.joined).map_err(Fault::First)?;
+        }
+        let refused = match (has_calls, has_text) {
+            (true, true) => Some(PromptError::new(
+                "ValueError",
+                "Cannot have tool calls and content defined in the same assistant message",
+            )),
+            // All of its messages had parts, and all parts were empty.
+            (false, false) => Some(PromptError::new("TokenizerException", "Invalid assistant message: ")),
+            _ => None,
+        };
+        if let Some(error) = refused {
+            return Err(Fault::Second(error));
+        }
+        if has_calls {
+            sink.control(TOOL_CALLS).map_err(Fault::Second)?;
+            sink.text(&self.joined);
+        } else {
+            sink.text(single_or_joined(messages).trim_end_matches(' '));
+        }
+        if messages.iter().any(|message| message.prefix) {
+            return Ok(());
+        }
+        sink.control(EOS).map_err(Fault::Second)
+    }
+
+    /// Writes what was put together between two special tokens.
+    fn between(&self, before: u32, behind: u32, sink: &mut impl Sink) -> Result<(), Fault> {
+        sink.control(before).map_err(Fault::Second)?;
+        sink.text(&self.joined);
+        sink.control(behind).map_err(Fault::Second)
+    }
+}
+
+/// The texts of messages that are not empty.
+fn texts<T: AsRef<str>>(messages: &[Message<T>]) -> impl Iterator<Item = &str> {
+    messages.iter().flat_map(|message| message.content.texts())
+}
+
+/// The texts of messages, joined; borrowed where there is one.
+fn single_or_joined<T: AsRef<str>>(messages: &[Message<T>]) -> Cow<'_, str> {
+    let mut texts = texts(messages);
+    let first = texts.next().unwrap_or_default();
+    let Some(second) = texts.next() else { return Cow::Borrowed(first) };
+    let mut joined = String::new();
+    join([first, second].into_iter().chain(texts), &mut joined);
+    Cow::Owned(joined)
+}
+
+/// Appends texts with blank lines between them.
+fn join<'a>(texts: impl Iterator<Item = &'a str>, joined: &mut String) {
+    for (index, text) in texts.enumerate() {
+        if index > 0 {
+            joined.push_str(BLANK_LINE);
+        }
+        joined.push_str(text);
+    }
 }

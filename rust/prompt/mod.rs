@@ -1,108 +1,41 @@
-//! Chat messages to token ids.
+//! Chat requests to token ids.
 //!
-//! The prompts are those of mistral-common 1.13.1 in its mode `test`, token for token, and what it rejects is
-//! rejected with the name of its exception. Messages are text here: tool calls, tool results and tool
-//! definitions are refused.
+//! The prompts are those of mistral-common 1.13.1, token for token, and what it rejects is rejected with the name of its
+//! exception.
 //!
-//! A prompt is a list of segments (`instruct_template`), special tokens and texts; each text is encoded on
-//! its own and never parsed for special tokens, so that no message can forge one.
+//! A request comes in OpenAI's shape, from any [`Value`] (`request_reader`, `message_reader`,
+//! `tool_reader`, `field_types`), or is put
+//! together from [`Message`]s and [`Tool`]s. It is checked (`validation`, `json_schema`) and written
+//! (`instruct_template`, `tool_json`) as segments, special tokens and texts, into one of three `sinks`; each text is
+//! encoded on its own and never parsed for special tokens, so that no message can forge one.
 
-mod content_parts;
-mod conversation_rules;
+mod field_types;
+mod infilling;
 mod instruct_template;
+mod json_schema;
+mod message;
+mod message_reader;
+mod request;
+mod request_reader;
+mod sinks;
+mod tool_json;
+mod tool_reader;
+mod validation;
+mod value;
 
-use crate::tokenizer::special_tokens::special_token_name;
+pub use infilling::encode_fim;
+pub use message::{Arguments, Content, Message, Part, Role, Tool, ToolCall};
+pub use message_reader::{read_message, read_messages};
+pub use request::{Mode, PromptOptions, Request, ToolCallIds};
+pub use request_reader::read_request;
+use sinks::{Count, Ids, Rendered, Sink};
+pub use tool_reader::read_tools;
+pub use value::{Key, Kind, NotJson, Value};
+
+use crate::json;
 use crate::tokenizer::{TokenId, Tokenizer};
-pub use content_parts::unsupported_part;
-use instruct_template::{Segment, segments};
 
-/// Who speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Instructions; the role `developer` is the same.
-    System,
-    /// The user.
-    User,
-    /// The model.
-    Assistant,
-}
-
-impl Role {
-    /// The role of an OpenAI-style message.
-    ///
-    /// # Errors
-    /// A role that does not exist, or `tool`.
-    pub fn from_name(name: &str) -> Result<Role, PromptError> {
-        match name {
-            "system" | "developer" => Ok(Role::System),
-            "user" => Ok(Role::User),
-            "assistant" => Ok(Role::Assistant),
-            "tool" => Err(PromptError::unsupported("tool messages are not supported yet")),
-            _ => Err(PromptError::new("ValueError", format!("Unknown message role: {name}"))),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-        }
-    }
-}
-
-/// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// `null`, or no content at all.
-    Absent,
-    /// One text.
-    Text(String),
-    /// A list of text parts, which the template joins by blank lines.
-    Parts(Vec<String>),
-}
-
-impl Content {
-    /// As Python sees it: a list of one empty part is not empty.
-    fn is_empty(&self) -> bool {
-        match self {
-            Content::Absent => true,
-            Content::Text(text) => text.is_empty(),
-            Content::Parts(parts) => parts.is_empty(),
-        }
-    }
-
-    fn texts(&self) -> &[String] {
-        match self {
-            Content::Absent => &[],
-            Content::Text(text) => std::slice::from_ref(text),
-            Content::Parts(parts) => parts,
-        }
-    }
-}
-
-/// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    role: Role,
-    content: Content,
-}
-
-impl Message {
-    /// A message; only an assistant's may lack content, as far as its form goes.
-    ///
-    /// # Errors
-    /// A system or user message without content.
-    pub fn new(role: Role, content: Content) -> Result<Message, PromptError> {
-        if content == Content::Absent && role != Role::Assistant {
-            let message = format!("{} message: content must be a string or a list of parts", role.name());
-            return Err(PromptError::new("ValidationError", message));
-        }
-        Ok(Message { role, content })
-    }
-}
-
-/// Messages that the instruct template does not allow.
+/// A request that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct PromptError {
@@ -124,51 +57,62 @@ impl PromptError {
     }
 }
 
-/// Messages to the token ids of a prompt.
-///
-/// With `continue_final_message` the last message, an assistant's, is left open for the model to go on.
+/// Reads a request that is JSON.
 ///
 /// ```
-/// use nemo_fast::prompt::{Content, Message, Role, encode_chat};
+/// use nemo_fast::json::Json;
+/// use nemo_fast::prompt::{PromptOptions, count_chat, parse_json, read_request};
 /// use nemo_fast::tokenizer::Tokenizer;
 ///
-/// let message = Message::new(Role::User, Content::Text("Hello, how are you?".to_owned()))?;
-/// let ids = encode_chat(&Tokenizer::embedded(), &[message], false)?;
+/// let json: Json = parse_json(r#"{"messages": [{"role": "user", "content": "Hello, how are you?"}]}"#)?;
+/// let request = read_request(&&json, &mut |_pattern| true)?;
+/// assert_eq!(count_chat(&Tokenizer::embedded(), &request, PromptOptions::default())?, 9);
+/// # Ok::<(), nemo_fast::prompt::PromptError>(())
+/// ```
+///
+/// # Errors
+/// What is no JSON to Python.
+pub fn parse_json(text: &str) -> Result<json::Json, PromptError> {
+    json::parse(text).map_err(|error| tool_json::json_error(&error))
+}
+
+/// A request to the token ids of its prompt.
+///
+/// ```
+/// use nemo_fast::prompt::{Content, Message, PromptOptions, Request, Role, encode_chat};
+/// use nemo_fast::tokenizer::Tokenizer;
+///
+/// let message = Message::new(Role::User, Content::Text("Hello, how are you?".to_owned()));
+/// let request = Request::new(vec![message], vec![]);
+/// let ids = encode_chat(&Tokenizer::embedded(), &request, PromptOptions::default())?;
 /// assert_eq!(ids, [1, 3, 22177, 1044, 2606, 1584, 1636, 1063, 4]);
 /// # Ok::<(), nemo_fast::prompt::PromptError>(())
 /// ```
 ///
 /// # Errors
-/// Messages that the template does not allow.
-pub fn encode_chat(
+/// A request that the template does not allow.
+pub fn encode_chat<T: AsRef<str>>(
     tokenizer: &Tokenizer,
-    messages: &[Message],
-    continue_final_message: bool,
+    request: &Request<T>,
+    options: PromptOptions,
 ) -> Result<Vec<TokenId>, PromptError> {
-    let mut ids = Vec::new();
-    for segment in segments(messages, continue_final_message)? {
-        match segment {
-            Segment::Special(id) => ids.push(control_token(tokenizer, id)?),
-            Segment::Text(text) => tokenizer.encode_into(&text, &mut ids),
-        }
-    }
-    Ok(ids)
+    let mut sink = Ids { tokenizer, ids: Vec::new() };
+    write(request, options, &mut sink)?;
+    Ok(sink.ids)
 }
 
 /// Number of token ids of a prompt; they are not built.
 ///
 /// # Errors
 /// As [`encode_chat`].
-pub fn count_chat(
+pub fn count_chat<T: AsRef<str>>(
     tokenizer: &Tokenizer,
-    messages: &[Message],
-    continue_final_message: bool,
+    request: &Request<T>,
+    options: PromptOptions,
 ) -> Result<usize, PromptError> {
-    let lengths = segments(messages, continue_final_message)?.into_iter().map(|segment| match segment {
-        Segment::Special(id) => control_token(tokenizer, id).map(|_| 1),
-        Segment::Text(text) => Ok(tokenizer.count(&text)),
-    });
-    lengths.sum()
+    let mut sink = Count { tokenizer, count: 0 };
+    write(request, options, &mut sink)?;
+    Ok(sink.count)
 }
 
 /// A prompt as text for reading, special tokens by their names. It cannot be encoded back: a message may
@@ -176,27 +120,21 @@ pub fn count_chat(
 ///
 /// # Errors
 /// As [`encode_chat`].
-pub fn render_chat(
+pub fn render_chat<T: AsRef<str>>(
     tokenizer: &Tokenizer,
-    messages: &[Message],
-    continue_final_message: bool,
+    request: &Request<T>,
+    options: PromptOptions,
 ) -> Result<String, PromptError> {
-    let mut rendered = String::new();
-    for segment in segments(messages, continue_final_message)? {
-        match segment {
-            Segment::Special(id) => {
-                let id = control_token(tokenizer, id)?;
-                rendered.push_str(&tokenizer.token_table().name(id));
-            }
-            Segment::Text(text) => rendered.push_str(&text),
-        }
-    }
-    Ok(rendered)
+    let mut sink = Rendered { tokenizer, text: String::new() };
+    write(request, options, &mut sink)?;
+    Ok(sink.text)
 }
 
-/// The tokenizer's own id of a special token of Mistral Nemo: the one of the same name.
-fn control_token(tokenizer: &Tokenizer, id: TokenId) -> Result<TokenId, PromptError> {
-    let name = special_token_name(id);
-    let missing = || PromptError::unsupported(format!("the vocabulary has no special token {name}"));
-    tokenizer.special_token_id(name).ok_or_else(missing)
+fn write<T: AsRef<str>>(
+    request: &Request<T>,
+    options: PromptOptions,
+    sink: &mut impl Sink,
+) -> Result<(), PromptError> {
+    validation::check(request, options)?;
+    instruct_template::write(request, options.tool_call_ids, sink)
 }

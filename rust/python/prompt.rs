@@ -1,115 +1,163 @@
-//! OpenAI-style messages, as Python mappings, to [`Message`]s.
+//! Python objects as values of a request: they are read where they lie.
 //!
-//! The form of a message is checked here, message by message, and rejected under the name of the exception
-//! that the reference raises; what a conversation may be is checked by `prompt`. Fields that the template
-//! does not read are ignored, as in the reference.
+//! What a request may hold is checked by `prompt`; here is what `dict`, `str` and their like are to it. An object that
+//! is no mapping but has a `model_dump`, as pydantic's have, stands for what that returns.
 
-use std::borrow::Cow;
-
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyMapping, PyString};
+use pyo3::pybacked::PyBackedStr;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{
+    PyBool, PyByteArray, PyByteArrayMethods, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString,
+};
 
 use super::convert::{string_text, type_name};
+use super::json_values;
 use crate::error::Error;
-use crate::prompt::{Content, Message, PromptError, Role, unsupported_part};
+use crate::json::Json;
+use crate::prompt::{Key, Kind, NotJson, PromptError, Value};
+use crate::tokenizer::utf8;
 
-/// The messages of a conversation: an iterable of mappings.
-pub(super) fn messages(values: &Bound<'_, PyAny>) -> PyResult<Vec<Message>> {
-    let is_one_value = values.is_instance_of::<PyString>() || values.cast::<PyMapping>().is_ok();
-    let Some(iterator) = values.try_iter().ok().filter(|_| !is_one_value) else {
-        let message = format!("messages must be a list of mappings, found {}", type_name(values));
-        return Err(PyTypeError::new_err(message));
-    };
-    iterator.map(|value| message(&value?)).collect()
-}
-
-fn message(value: &Bound<'_, PyAny>) -> PyResult<Message> {
-    let Ok(fields) = value.cast::<PyMapping>() else {
-        let found = type_name(value);
-        return rejected("AttributeError", format!("a message must be a mapping, found {found}"));
-    };
-    let role = role(fields)?;
-    if role == Role::Assistant {
-        check_assistant_fields(fields)?;
+impl From<PromptError> for PyErr {
+    fn from(error: PromptError) -> PyErr {
+        Error::from(error).into()
     }
-    let content = match field(fields, "content")? {
-        Some(value) => content(&value, role)?,
-        None if role == Role::Assistant => Content::Absent,
-        None => return rejected("KeyError", "a message must have a content".to_owned()),
-    };
-    Message::new(role, content).map_err(into_exception)
 }
 
-fn role(fields: &Bound<'_, PyMapping>) -> PyResult<Role> {
-    let name = match field(fields, "role")? {
-        Some(value) => value.str()?.to_string_lossy().into_owned(),
-        None => "None".to_owned(),
-    };
-    Role::from_name(&name).map_err(into_exception)
+/// An object of Python.
+#[derive(Clone)]
+pub(super) struct PyValue<'py>(pub(super) Bound<'py, PyAny>);
+
+/// A text of Python: a `str` of ASCII where it lies, the UTF-8 of any other.
+pub(super) enum PyText {
+    Ascii(PyBackedStr),
+    Transcoded(String),
 }
 
-/// Refuses the fields of an assistant message that are more than text.
-fn check_assistant_fields(fields: &Bound<'_, PyMapping>) -> PyResult<()> {
-    if let Some(calls) = field(fields, "tool_calls")?.filter(|calls| !calls.is_none()) {
-        let Ok(calls) = calls.cast::<PyList>() else {
-            let found = type_name(&calls);
-            return rejected("ValueError", format!("tool_calls must be a list, found {found}"));
+impl AsRef<str> for PyText {
+    fn as_ref(&self) -> &str {
+        match self {
+            PyText::Ascii(text) => text,
+            PyText::Transcoded(text) => text,
+        }
+    }
+}
+
+impl PyText {
+    fn new(string: &Bound<'_, PyString>) -> PyResult<PyText> {
+        let text = string_text(string)?;
+        if let std::borrow::Cow::Owned(text) = text {
+            return Ok(PyText::Transcoded(text));
+        }
+        Ok(PyText::Ascii(PyBackedStr::try_from(string.clone())?))
+    }
+}
+
+/// The elements of an iterable of mappings: `None` for what is no iterable, or one value.
+pub(super) fn elements<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Vec<PyValue<'py>>>> {
+    if value.is_instance_of::<PyString>() || value.cast::<PyMapping>().is_ok() {
+        return Ok(None);
+    }
+    PyValue(value.clone()).elements()
+}
+
+impl Value for PyValue<'_> {
+    type Text = PyText;
+    type Error = PyErr;
+
+    fn kind(&self) -> PyResult<Kind<PyText>> {
+        let object = &self.0;
+        if let Ok(string) = object.cast::<PyString>() {
+            return Ok(Kind::Text(PyText::new(string)?));
+        }
+        if object.is_none() {
+            return Ok(Kind::Null);
+        }
+        if object.is_instance_of::<PyDict>() {
+            return Ok(Kind::Mapping);
+        }
+        if object.is_instance_of::<PyList>() {
+            return Ok(Kind::List);
+        }
+        if let Ok(value) = object.cast::<PyBool>() {
+            return Ok(Kind::Bool(value.is_true()));
+        }
+        if object.is_instance_of::<PyInt>() {
+            let beyond = if object.lt(0)? { i64::MIN } else { i64::MAX };
+            return Ok(Kind::Int(object.extract().unwrap_or(beyond)));
+        }
+        if let Ok(number) = object.cast::<PyFloat>() {
+            return Ok(Kind::Float(number.value()));
+        }
+        let bytes = match object.cast::<PyBytes>() {
+            Ok(bytes) => Some(bytes.as_bytes().to_vec()),
+            Err(_) => object.cast::<PyByteArray>().ok().map(PyByteArrayMethods::to_vec),
         };
-        if !calls.is_empty() {
-            return Err(into_exception(PromptError::unsupported("tool calls are not supported yet")));
+        if let Some(bytes) = bytes {
+            let text = utf8(&bytes).ok().map(|text| PyText::Transcoded(text.to_owned()));
+            return Ok(text.map_or(Kind::Other, Kind::Bytes));
+        }
+        if self.mapping()?.is_some() {
+            return Ok(Kind::Mapping);
+        }
+        // Numbers of other libraries.
+        Ok(object.extract().map_or(Kind::Other, Kind::Float))
+    }
+
+    fn mapping(&self) -> PyResult<Option<Self>> {
+        let object = &self.0;
+        if object.is_instance_of::<PyDict>() || object.cast::<PyMapping>().is_ok() {
+            return Ok(Some(self.clone()));
+        }
+        match object.getattr_opt("model_dump")? {
+            Some(dump) => {
+                Ok(dump.call0()?.cast_into::<PyDict>().ok().map(|fields| PyValue(fields.into_any())))
+            }
+            None => Ok(None),
         }
     }
-    for name in ["reasoning_content", "reasoning"] {
-        if field(fields, name)?.is_some_and(|value| !value.is_none()) {
-            return Err(into_exception(unsupported_part(Role::Assistant, "thinking")));
+
+    fn field(&self, key: Key) -> PyResult<Option<Self>> {
+        let name = key_name(self.0.py(), key);
+        if let Ok(fields) = self.0.cast::<PyDict>() {
+            return Ok(fields.get_item(name)?.map(PyValue));
+        }
+        if self.0.contains(name)? {
+            self.0.get_item(name).map(|value| Some(PyValue(value)))
+        } else {
+            Ok(None)
         }
     }
-    Ok(())
-}
 
-fn content(value: &Bound<'_, PyAny>, role: Role) -> PyResult<Content> {
-    if value.is_none() {
-        return Ok(Content::Absent);
+    fn field_count(&self) -> PyResult<usize> {
+        self.0.len()
     }
-    if let Ok(text) = value.cast::<PyString>() {
-        return Ok(Content::Text(string_text(text)?.into_owned()));
-    }
-    let Ok(parts) = value.cast::<PyList>() else {
-        let found = type_name(value);
-        return rejected("ValueError", format!("content must be a string or a list of parts, found {found}"));
-    };
-    Ok(Content::Parts(parts.iter().map(|part| part_text(&part, role)).collect::<PyResult<_>>()?))
-}
 
-fn part_text(value: &Bound<'_, PyAny>, role: Role) -> PyResult<String> {
-    let Ok(fields) = value.cast::<PyMapping>() else {
-        let found = type_name(value);
-        return rejected("AttributeError", format!("a content part must be a mapping, found {found}"));
-    };
-    let Some(part_type) = field(fields, "type")?.filter(|part_type| !part_type.is_none()) else {
-        return rejected("ValueError", "Content chunk must have a type field.".to_owned());
-    };
-    let part_type = part_type.str()?;
-    let part_type = part_type.to_string_lossy();
-    if part_type != "text" {
-        return Err(into_exception(unsupported_part(role, &part_type)));
+    fn elements(&self) -> PyResult<Option<Vec<Self>>> {
+        if let Ok(list) = self.0.cast::<PyList>() {
+            return Ok(Some(list.iter().map(PyValue).collect()));
+        }
+        let Ok(iterator) = self.0.try_iter() else { return Ok(None) };
+        iterator.map(|value| value.map(PyValue)).collect::<PyResult<_>>().map(Some)
     }
-    let text = field(fields, "text")?;
-    match text.as_ref().map(|text| text.cast::<PyString>()) {
-        Some(Ok(text)) => string_text(text).map(Cow::into_owned),
-        _ => rejected("ValidationError", "a text part must have a text that is a string".to_owned()),
+
+    fn has_text_keys(&self) -> PyResult<bool> {
+        let Ok(fields) = self.0.cast::<PyDict>() else { return Ok(true) };
+        Ok(fields.iter().all(|(key, _)| key.is_instance_of::<PyString>()))
+    }
+
+    fn to_json(&self) -> PyResult<Result<Json, NotJson>> {
+        json_values::to_json(&self.0)
+    }
+
+    fn type_name(&self) -> String {
+        type_name(&self.0)
     }
 }
 
-fn field<'py>(fields: &Bound<'py, PyMapping>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if fields.contains(name)? { fields.get_item(name).map(Some) } else { Ok(None) }
-}
-
-fn rejected<T>(error_type: &'static str, message: String) -> PyResult<T> {
-    Err(into_exception(PromptError::new(error_type, message)))
-}
-
-fn into_exception(error: PromptError) -> PyErr {
-    Error::from(error).into()
+/// The keys as objects, made once.
+fn key_name(py: Python<'_>, key: Key) -> &Bound<'_, PyString> {
+    static NAMES: PyOnceLock<Vec<Py<PyString>>> = PyOnceLock::new();
+    let names = NAMES
+        .get_or_init(py, || Key::ALL.iter().map(|key| PyString::intern(py, key.name()).unbind()).collect());
+    names[key as usize].bind(py)
 }

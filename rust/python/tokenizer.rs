@@ -9,12 +9,10 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use super::convert;
-use super::prompt::messages;
 use super::text_input::utf8_text;
 use super::text_output::new_string;
 use super::without_gil::{without_gil, without_gil_if_long};
 use crate::error::Error;
-use crate::prompt;
 use crate::tokenizer::{StreamDecoder, TokenId, TokenTable, Tokenizer, TokenizerError, TokenizerParts};
 
 /// The tokenizer of Mistral Nemo, exact to the token id.
@@ -142,45 +140,6 @@ impl PyTokenizer {
     /// True
     fn encode_pretoken(&self, py: Python<'_>, pretoken: &[u8]) -> PyResult<Vec<TokenId>> {
         without_gil(py, || Ok::<_, Error>(self.inner.encode_pretoken(pretoken)))
-    }
-
-    /// Return the token ids of the prompt for a conversation, starting with `<s>`.
-    ///
-    /// `messages`: mappings with a role (system, developer, user, assistant) and a content (a string, or a
-    /// list of parts `{"type": "text", "text": ...}`). With `continue_final_message` the last message, an
-    /// assistant's, stays open for the model to go on. A conversation that the template does not allow is a
-    /// `PromptError`; its `error_type` names the exception class of mistral-common.
-    ///
-    /// >>> nemo_fast.Tokenizer().encode_chat([{"role": "user", "content": "Hello, how are you?"}])
-    /// [1, 3, 22177, 1044, 2606, 1584, 1636, 1063, 4]
-    #[pyo3(signature = (messages, *, continue_final_message=false))]
-    fn encode_chat(
-        &self,
-        messages: &Bound<'_, PyAny>,
-        continue_final_message: bool,
-    ) -> PyResult<Vec<TokenId>> {
-        let conversation = self::messages(messages)?;
-        without_gil(messages.py(), || prompt::encode_chat(&self.inner, &conversation, continue_final_message))
-    }
-
-    /// Return the number of token ids of `encode_chat`. The ids are not built.
-    ///
-    /// >>> nemo_fast.Tokenizer().count_chat([{"role": "user", "content": "Hello, how are you?"}])
-    /// 9
-    #[pyo3(signature = (messages, *, continue_final_message=false))]
-    fn count_chat(&self, messages: &Bound<'_, PyAny>, continue_final_message: bool) -> PyResult<usize> {
-        let conversation = self::messages(messages)?;
-        without_gil(messages.py(), || prompt::count_chat(&self.inner, &conversation, continue_final_message))
-    }
-
-    /// Return the prompt of `encode_chat` as a text to read. It does not encode back to the prompt.
-    ///
-    /// >>> nemo_fast.Tokenizer().render_chat([{"role": "user", "content": "Hi"}])
-    /// '<s>[INST]Hi[/INST]'
-    #[pyo3(signature = (messages, *, continue_final_message=false))]
-    fn render_chat(&self, messages: &Bound<'_, PyAny>, continue_final_message: bool) -> PyResult<String> {
-        let conversation = self::messages(messages)?;
-        without_gil(messages.py(), || prompt::render_chat(&self.inner, &conversation, continue_final_message))
     }
 
     /// Names and ids of the special tokens.

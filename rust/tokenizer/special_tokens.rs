@@ -16,6 +16,20 @@ pub const EOS: TokenId = 2;
 pub const BEGIN_INST: TokenId = 3;
 /// `[/INST]`: ends a user message.
 pub const END_INST: TokenId = 4;
+/// `[AVAILABLE_TOOLS]`: starts the definitions of tools.
+pub const BEGIN_TOOLS: TokenId = 5;
+/// `[/AVAILABLE_TOOLS]`: ends them.
+pub const END_TOOLS: TokenId = 6;
+/// `[TOOL_RESULTS]`: starts the result of a tool call.
+pub const BEGIN_TOOL_RESULTS: TokenId = 7;
+/// `[/TOOL_RESULTS]`: ends it.
+pub const END_TOOL_RESULTS: TokenId = 8;
+/// `[TOOL_CALLS]`: starts the tool calls of an assistant message.
+pub const TOOL_CALLS: TokenId = 9;
+/// `[PREFIX]`: starts what stands before a gap to fill.
+pub const PREFIX: TokenId = 14;
+/// `[SUFFIX]`: starts what stands behind a gap to fill.
+pub const SUFFIX: TokenId = 16;
 
 /// The name of [`BOS`].
 pub(crate) const BOS_NAME: &str = "<s>";
