@@ -253,9 +253,7 @@ def encode_request(
     return _TOKENIZER.encode_request(request, mode=mode, tool_call_ids=tool_call_ids)
 
 
-def count_request(
-    request: ChatRequest, *, mode: Mode = "test", tool_call_ids: ToolCallIds = "strict"
-) -> int:
+def count_request(request: ChatRequest, *, mode: Mode = "test", tool_call_ids: ToolCallIds = "strict") -> int:
     """Return the number of token ids of a request's prompt: `Tokenizer.count_request`.
 
     >>> count_request({"messages": [{"role": "user", "content": "Hi"}], "temperature": 0.3})

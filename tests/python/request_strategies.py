@@ -59,7 +59,12 @@ JSON_TEXTS = [
 texts = st.one_of(st.sampled_from(TEXTS), st.text(max_size=8))
 json_values = st.recursive(
     st.one_of(
-        st.none(), st.booleans(), st.integers(), st.integers(-(2**80), 2**80), st.floats(), st.sampled_from(TEXTS)
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.integers(-(2**80), 2**80),
+        st.floats(),
+        st.sampled_from(TEXTS),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["a", "b", "é", ""]), inner, max_size=3)
@@ -67,7 +72,10 @@ json_values = st.recursive(
     max_leaves=6,
 )
 json_texts = st.one_of(
-    st.sampled_from(JSON_TEXTS), st.sampled_from(JSON_TEXTS), texts, st.sampled_from([*JSON_TEXTS, "1" * 4301])
+    st.sampled_from(JSON_TEXTS),
+    st.sampled_from(JSON_TEXTS),
+    texts,
+    st.sampled_from([*JSON_TEXTS, "1" * 4301]),
 )
 text_parts = texts.map(lambda text: {"type": "text", "text": text})
 PARTS = [
@@ -109,7 +117,9 @@ odd_contents = st.one_of(
 
 def ids(*, odd):
     good = st.sampled_from(IDS)
-    bad = st.sampled_from(["null", "", "short", "call_abc123def456ghi789", "abcd-efgh", ID + "\n", None, 3, "é" * 9])
+    bad = st.sampled_from(
+        ["null", "", "short", "call_abc123def456ghi789", "abcd-efgh", ID + "\n", None, 3, "é" * 9]
+    )
     return st.one_of(good, good, good, bad) if odd else good
 
 
@@ -125,12 +135,19 @@ def names(*, odd):
 @st.composite
 def calls(draw, *, odd):
     arguments = draw(
-        st.one_of(json_texts, st.none(), st.dictionaries(st.sampled_from(["a", "b"]), json_values, max_size=2))
+        st.one_of(
+            json_texts, st.none(), st.dictionaries(st.sampled_from(["a", "b"]), json_values, max_size=2)
+        )
     )
     call = {"id": draw(ids(odd=odd)), "type": "function"}
     call["function"] = {"name": draw(names(odd=odd)), "arguments": arguments}
     if odd:
-        for holder, key in ((call, "id"), (call, "type"), (call, "function"), (call["function"], "arguments")):
+        for holder, key in (
+            (call, "id"),
+            (call, "type"),
+            (call, "function"),
+            (call["function"], "arguments"),
+        ):
             what = draw(st.integers(0, 39))
             if what == 0:
                 del holder[key]
@@ -150,7 +167,9 @@ def conversations(draw, *, odd):
             if not messages or messages[-1]["role"] not in ("assistant", "tool"):
                 role = draw(st.sampled_from(["system", "developer"]))
                 messages.append({"role": role, "content": draw(content)})
-        users = [0, 1, 1, 1, 2] if not messages or messages[-1]["role"] == "tool" else [1, 1, 1, 1, 1, 1, 2, 0]
+        users = (
+            [0, 1, 1, 1, 2] if not messages or messages[-1]["role"] == "tool" else [1, 1, 1, 1, 1, 1, 2, 0]
+        )
         for _ in range(draw(st.sampled_from(users))):
             messages.append({"role": "user", "content": draw(content)})
         kind = draw(st.sampled_from(["none", "text", "calls", "calls"]))
@@ -160,7 +179,9 @@ def conversations(draw, *, odd):
             made = draw(st.lists(calls(odd=odd), min_size=0 if odd else 1, max_size=2))
             message = {"role": "assistant", "tool_calls": made}
             if draw(st.booleans()):
-                message["content"] = draw(st.one_of(st.none(), st.just(""), st.just([]), content)) if odd else None
+                message["content"] = (
+                    draw(st.one_of(st.none(), st.just(""), st.just([]), content)) if odd else None
+                )
             messages.append(message)
             results = draw(st.integers(0, 2)) if odd and not draw(st.integers(0, 3)) else len(made)
             for _ in range(results):
@@ -195,7 +216,17 @@ def mutated(draw, messages):
             messages[at] = {**messages[at], "role": role}
         case "field":
             key = draw(
-                st.sampled_from(["content", "tool_call_id", "role", "name", "tool_calls", "reasoning", "reasoning_content"])
+                st.sampled_from(
+                    [
+                        "content",
+                        "tool_call_id",
+                        "role",
+                        "name",
+                        "tool_calls",
+                        "reasoning",
+                        "reasoning_content",
+                    ]
+                )
             )
             value = draw(st.sampled_from([..., None, "x", "", 1, [], {}, "same"]))
             changed = {**messages[at]}
@@ -252,14 +283,23 @@ KEYWORDS = (
 ).split()
 GOOD_SCHEMAS = [
     {},
-    {"type": "object", "properties": {"city": {"type": "string", "description": "é “x”"}}, "required": ["city"]},
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string", "description": "é “x”"}},
+        "required": ["city"],
+    },
     {"type": "object", "properties": {"n": {"type": ["integer", "null"], "minimum": 0, "default": 1.50}}},
-    {"properties": {"x": {"enum": [1, "a", None, 1e16, -0.0], "pattern": "^a+$"}}, "additionalProperties": False},
+    {
+        "properties": {"x": {"enum": [1, "a", None, 1e16, -0.0], "pattern": "^a+$"}},
+        "additionalProperties": False,
+    },
 ]
 schemas = st.one_of(
     st.sampled_from(GOOD_SCHEMAS),
     st.dictionaries(st.sampled_from(KEYWORDS), st.sampled_from(SCHEMA_VALUES), max_size=2),
-    st.dictionaries(st.sampled_from(["properties", "items", "not", "anyOf"]), st.sampled_from(GOOD_SCHEMAS), max_size=1),
+    st.dictionaries(
+        st.sampled_from(["properties", "items", "not", "anyOf"]), st.sampled_from(GOOD_SCHEMAS), max_size=1
+    ),
 )
 
 
@@ -275,8 +315,12 @@ def tools(draw, *, odd):
         function["strict"] = draw(st.booleans())
     if odd and draw(st.integers(0, 7)) == 0:
         holder = draw(st.sampled_from([tool, function]))
-        key = draw(st.sampled_from(["type", "function", "name", "description", "parameters", "strict", "more"]))
-        holder[key] = draw(st.sampled_from([None, 1, 0, "", "x", "function", [], [1], ["ab"][:0], {}, True, "yes", "no"]))
+        key = draw(
+            st.sampled_from(["type", "function", "name", "description", "parameters", "strict", "more"])
+        )
+        holder[key] = draw(
+            st.sampled_from([None, 1, 0, "", "x", "function", [], [1], ["ab"][:0], {}, True, "yes", "no"])
+        )
     if odd and draw(st.integers(0, 29)) == 0:
         return draw(st.sampled_from([None, "x", [], 1]))
     return tool
@@ -286,7 +330,26 @@ FIELDS = {
     "model": ["m", "m", "", None, 3],
     "temperature": [0.3, 0, 1, 1.0, 2, -0.1, None, "0.5", " 1e-1 ", "nan", "x", True, float("nan"), []],
     "top_p": [1.0, 0, 1.5, None, "0_1"],
-    "max_tokens": [5, 0, None, -1, 5.0, 5.5, "5", " 5 ", "5.0", "5.5", "1_000", "_1", "x", "", True, 1e30, 10**30, "-0"],
+    "max_tokens": [
+        5,
+        0,
+        None,
+        -1,
+        5.0,
+        5.5,
+        "5",
+        " 5 ",
+        "5.0",
+        "5.5",
+        "1_000",
+        "_1",
+        "x",
+        "",
+        True,
+        1e30,
+        10**30,
+        "-0",
+    ],
     "seed": [1, None, -1, "3", "x"],
     "random_seed": [1, None, -1],
     "n": [3, "x"],
@@ -317,7 +380,10 @@ FIELDS = {
         {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}},
         {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "objekt"}}},
         {"type": "json_schema", "json_schema": {"name": "x", "schema": {"pattern": "("}}},
-        {"type": "json_schema", "json_schema": {"name": "x", "schema": {}, "strict": "no", "description": None}},
+        {
+            "type": "json_schema",
+            "json_schema": {"name": "x", "schema": {}, "strict": "no", "description": None},
+        },
         {"type": "json_schema", "json_schema": {"name": "x", "schema": None}},
         {"type": "json_schema", "json_schema": {"schema": {}}},
         {"type": "json_schema", "json_schema": 3},
@@ -350,7 +416,9 @@ def requests(draw):
         messages = draw(mutated(messages))
     last = messages[-1].get("role") if messages else None
     modes = ["test", "serving", "agnostic"]
-    mode = draw(st.sampled_from([*modes, "finetuning"] if odd in ("order", "all") or last == "assistant" else modes))
+    mode = draw(
+        st.sampled_from([*modes, "finetuning"] if odd in ("order", "all") or last == "assistant" else modes)
+    )
     request = {"messages": messages}
     if mode in ("test", "serving") and last == "assistant":
         request["continue_final_message"] = odd != "order"
