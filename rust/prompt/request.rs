@@ -106,6 +106,7 @@ impl<T> Request<T> {
     }
 
     /// Bytes of the texts, roughly: enough to tell little work from much.
+    #[cfg(feature = "python")]
     pub(crate) fn size(&self) -> usize
     where
         T: AsRef<str>,

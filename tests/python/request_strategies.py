@@ -1,7 +1,7 @@
-"""Generators of OpenAI-shaped requests: legal and illegal orders, broken JSON, control strings, tools, odd fields.
+"""Generators of OpenAI-shaped requests: legal and illegal orders, broken JSON, tools, odd fields.
 
-`requests` gives `(request, mode)`. Most requests are made to be accepted but for one thing or none, so that every rule
-is met and not only the first. What JSON cannot hold is in `test_prompt.py`.
+`requests` gives a request and a mode. Most have nothing wrong with them, or things of one kind, so that all rules are
+met and not only the first. What JSON cannot hold is in `test_prompt.py`.
 """
 
 from hypothesis import strategies as st
@@ -170,8 +170,8 @@ def conversations(draw, *, odd):
         users = (
             [0, 1, 1, 1, 2] if not messages or messages[-1]["role"] == "tool" else [1, 1, 1, 1, 1, 1, 2, 0]
         )
-        for _ in range(draw(st.sampled_from(users))):
-            messages.append({"role": "user", "content": draw(content)})
+        count = draw(st.sampled_from(users))
+        messages.extend({"role": "user", "content": draw(content)} for _ in range(count))
         kind = draw(st.sampled_from(["none", "text", "calls", "calls"]))
         if kind == "text":
             messages.append({"role": "assistant", "content": draw(content if odd else full)})
@@ -275,12 +275,54 @@ SCHEMA_VALUES = [
     [{"type": "string"}],
     [True, 1],
 ]
-KEYWORDS = (
-    "$id $schema $ref $comment title description default readOnly examples multipleOf maximum exclusiveMaximum minimum "
-    "exclusiveMinimum maxLength minLength pattern additionalItems items maxItems minItems uniqueItems contains "
-    "maxProperties minProperties required additionalProperties definitions properties patternProperties dependencies "
-    "propertyNames const enum type format contentMediaType contentEncoding if then else allOf anyOf oneOf not other"
-).split()
+KEYWORDS = [
+    "$id",
+    "$schema",
+    "$ref",
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "readOnly",
+    "examples",
+    "multipleOf",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "additionalItems",
+    "items",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "contains",
+    "maxProperties",
+    "minProperties",
+    "required",
+    "additionalProperties",
+    "definitions",
+    "properties",
+    "patternProperties",
+    "dependencies",
+    "propertyNames",
+    "const",
+    "enum",
+    "type",
+    "format",
+    "contentMediaType",
+    "contentEncoding",
+    "if",
+    "then",
+    "else",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "other",
+]
 GOOD_SCHEMAS = [
     {},
     {
