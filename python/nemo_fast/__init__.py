@@ -7,10 +7,13 @@ than Python's own start.
 from __future__ import annotations
 
 from nemo_fast._native import (
+    AssistantMessage,
     CheckpointError,
+    CompletionParser,
     ContextLengthError,
     DeviceError,
     GenerationError,
+    MessageDelta,
     NemoFastError,
     PromptError,
     StreamDecoder,
@@ -20,6 +23,8 @@ from nemo_fast._native import (
     Tokenizer,
     TokenizerError,
     TokenTable,
+    ToolCall,
+    ToolCallDelta,
     __version__,
     build_info,
 )
@@ -42,7 +47,6 @@ if TYPE_CHECKING:
     from nemo_fast.download import pull
     from nemo_fast.model import Model
     from nemo_fast.results import (
-        AssistantMessage,
         ChatCompletion,
         ChatCompletionChunk,
         Completion,
@@ -57,9 +61,11 @@ __all__ = [
     "CheckpointError",
     "Completion",
     "CompletionChunk",
+    "CompletionParser",
     "ContextLengthError",
     "DeviceError",
     "GenerationError",
+    "MessageDelta",
     "Model",
     "NemoFastError",
     "PromptError",
@@ -70,9 +76,12 @@ __all__ = [
     "TokenTable",
     "Tokenizer",
     "TokenizerError",
+    "ToolCall",
+    "ToolCallDelta",
     "Usage",
     "__version__",
     "build_info",
+    "completion_parser",
     "convert",
     "count",
     "count_chat",
@@ -82,6 +91,7 @@ __all__ = [
     "encode_chat",
     "encode_fim",
     "encode_request",
+    "parse_completion",
     "pull",
     "render_chat",
     "split",
@@ -90,7 +100,6 @@ __all__ = [
 
 # Names that need more than the tokenizer are imported when they are first used.
 _HOMES = {
-    "AssistantMessage": "results",
     "ChatCompletion": "results",
     "ChatCompletionChunk": "results",
     "Completion": "results",
@@ -269,3 +278,22 @@ def encode_fim(prompt: str | bytes, suffix: str | bytes | None = None) -> list[i
     [1, 16, 3004, 1032, 1049, 14, 3149, 1284, 1040]
     """
     return _TOKENIZER.encode_fim(prompt, suffix)
+
+
+def parse_completion(ids: Sequence[int] | Buffer, *, seed: int | None = None) -> AssistantMessage:
+    """Return the message that the model has written: `Tokenizer.parse_completion`.
+
+    >>> parse_completion([9, *encode('[{"name": "now", "arguments": {}, "id": "VvvODy9mT"}]'), 2]).tool_calls
+    (ToolCall(id='VvvODy9mT', name='now', arguments='{}'),)
+    """
+    return _TOKENIZER.parse_completion(ids, seed=seed)
+
+
+def completion_parser(*, seed: int | None = None) -> CompletionParser:
+    """Return a parser of what the model writes, for one id at a time: `Tokenizer.completion_parser`.
+
+    >>> parser = completion_parser()
+    >>> [delta.content for id in encode("Hello, you") for delta in parser.push(id)]
+    ['Hello', ',', ' you']
+    """
+    return _TOKENIZER.completion_parser(seed=seed)

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from nemo_fast._native import AssistantMessage
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -26,7 +28,7 @@ class _Result:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, _Result):
+    if isinstance(value, _Result | AssistantMessage):
         return value.to_dict()
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
@@ -99,15 +101,6 @@ class CompletionChunk(_Envelope):
     def text(self) -> str:
         """The new text, of whichever choice the chunk is of."""
         return "".join(choice.text for choice in self.choices)
-
-
-@dataclass(frozen=True, slots=True)
-class AssistantMessage(_Result):
-    """What the assistant said."""
-
-    content: str | None
-    role: Literal["assistant"] = "assistant"
-    refusal: None = None
 
 
 @dataclass(frozen=True, slots=True)

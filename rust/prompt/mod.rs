@@ -9,6 +9,7 @@
 //! (`instruct_template`, `tool_json`) as segments, special tokens and texts, into one of three `sinks`; each text is
 //! encoded on its own and never parsed for special tokens, so that no message can forge one.
 
+pub mod completion;
 mod field_types;
 mod infilling;
 mod instruct_template;
@@ -18,6 +19,8 @@ mod message_reader;
 mod request;
 mod request_reader;
 mod sinks;
+mod tool_call_ids;
+mod tool_call_text;
 mod tool_json;
 mod tool_reader;
 mod validation;

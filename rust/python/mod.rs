@@ -15,6 +15,7 @@ mod budget;
 mod build_info;
 mod chat;
 mod checkpoint;
+mod completion;
 mod convert;
 mod encode;
 mod engine;
@@ -43,6 +44,10 @@ mod _native {
     use super::build_info::build_info;
     #[pymodule_export]
     use super::checkpoint::{Checkpoint, quantize_rows};
+    #[pymodule_export]
+    use super::completion::{
+        PyAssistantMessage, PyCompletionParser, PyMessageDelta, PyToolCall, PyToolCallDelta,
+    };
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]

@@ -6,6 +6,7 @@
 mod arrow;
 mod backend;
 mod budget;
+mod completion;
 mod engine;
 mod exactness;
 mod fp8;
