@@ -14,11 +14,10 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from nemo_fast._native import Checkpoint, Engine, __version__
+from nemo_fast._native import AssistantMessage, Checkpoint, Engine, __version__
 from nemo_fast.model_tokenizer import load_tokenizer
 from nemo_fast.progress import progress_bar
 from nemo_fast.results import (
-    AssistantMessage,
     ChatChoice,
     ChatChunkChoice,
     ChatCompletion,

@@ -3,16 +3,17 @@
 //! The prompts are those of mistral-common 1.13.1, token for token, and what it rejects is rejected with the name of its
 //! exception.
 //!
-//! A request comes in OpenAI's shape, from any [`Value`] (`request_reader`, `message_reader`,
-//! `tool_reader`, `field_types`), or is put
-//! together from [`Message`]s and [`Tool`]s. It is checked (`validation`, `json_schema`) and written
+//! A request comes in OpenAI's shape, from any [`Value`] (`request_reader`, `message_reader`, `tool_reader`,
+//! `field_types`), or is put together from [`Message`]s and [`Tool`]s. It is checked (`validation`, `json_schema`) and written
 //! (`instruct_template`, `tool_json`) as segments, special tokens and texts, into one of three `sinks`; each text is
 //! encoded on its own and never parsed for special tokens, so that no message can forge one.
+//! What the model answers is read by `completion`.
 
 pub mod completion;
 mod field_types;
 mod infilling;
 mod instruct_template;
+mod json_extent;
 mod json_schema;
 mod message;
 mod message_reader;

@@ -10,6 +10,7 @@
 //! times, and nothing here recurses. Of the text, what is behind the last complete call is kept, because it becomes content
 //! if it turns out not to be a call.
 
+use super::json_extent::{Extent, is_white};
 use super::tool_call_ids::ToolCallIds;
 use crate::json::{self, Json};
 
@@ -111,29 +112,6 @@ enum Arguments {
     Whole(String),
 }
 
-/// How far a string, a list or an object has come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Extent {
-    depth: usize,
-    in_string: bool,
-    is_escaped: bool,
-}
-
-impl Extent {
-    /// Takes the next byte, the first one included; whether it is the last one.
-    fn closes(&mut self, byte: u8) -> bool {
-        match byte {
-            _ if self.is_escaped => self.is_escaped = false,
-            b'\\' if self.in_string => self.is_escaped = true,
-            b'"' => self.in_string = !self.in_string,
-            b'[' | b'{' if !self.in_string => self.depth += 1,
-            b']' | b'}' if !self.in_string => self.depth -= 1,
-            _ => {}
-        }
-        self.depth == 0 && !self.in_string
-    }
-}
-
 /// The text is no call.
 struct NoCall;
 
@@ -198,7 +176,7 @@ impl ToolCallText {
                 if extent.closes(byte) {
                     self.value(field, start, ids, events)?;
                     State::BehindValue
-                } else if extent.depth > json::MAX_DEPTH {
+                } else if extent.depth() > json::MAX_DEPTH {
                     return Err(NoCall);
                 } else {
                     State::Value { field, start, extent }
@@ -347,11 +325,6 @@ impl ToolCallText {
         self.at = 0;
         Ok(())
     }
-}
-
-/// JSON's white space.
-fn is_white(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 #[cfg(test)]

@@ -288,7 +288,7 @@ impl PyTokenizer {
     /// >>> tokenizer.parse_completion([9, *ids, 2]).tool_calls
     /// (ToolCall(id='VvvODy9mT', name='add', arguments='{"a": 1}'),)
     /// >>> tokenizer.parse_completion([9, *ids[:5]]).content
-    /// '[TOOL_CALLS][{"name": "add",'
+    /// '[TOOL_CALLS][{"name": "'
     #[pyo3(signature = (ids, *, seed=None))]
     fn parse_completion(
         &self,

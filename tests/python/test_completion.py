@@ -7,16 +7,16 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from completion_texts import broken_calls, broken_lists, legal_calls, slow, soup
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import nemo_fast
-from nemo_fast import AssistantMessage, ToolCall, Tokenizer, TokenizerError
+from nemo_fast import AssistantMessage, Tokenizer, TokenizerError, ToolCall
 
 MARKER, END = 9, 2
 TOKENIZER = Tokenizer()
 encode = TOKENIZER.encode
-WHITE = re.compile(r"[ \t\n\r]*")
 
 
 def byte_ids(text):
@@ -26,13 +26,13 @@ def byte_ids(text):
 
 def whole(*parts, seed=0):
     """Parse ids and texts, joined."""
-    ids = [id for part in parts for id in (encode(part) if isinstance(part, str) else part)]
+    ids = [token for part in parts for token in (encode(part) if isinstance(part, str) else part)]
     return TOKENIZER.parse_completion(ids, seed=seed)
 
 
 def streamed(ids, seed=0):
     parser = TOKENIZER.completion_parser(seed=seed)
-    return [delta for id in ids for delta in parser.push(id)] + parser.finish()
+    return [delta for token in ids for delta in parser.push(token)] + parser.finish()
 
 
 def joined(deltas):
@@ -52,84 +52,10 @@ def joined(deltas):
     return AssistantMessage(content if content or not calls else None, [ToolCall(*call) for call in calls])
 
 
-def slow_value(text, at):
-    """Return the value at a position and where it ends; ValueError if there is none."""
-    value, end = json.JSONDecoder().raw_decode(text, at)
-    return value, end
-
-
-def slow_call(text, at):
-    """Return name, arguments, id and end of the call at a position; ValueError if there is none."""
-    found = {}
-    mark = "{"
-    while True:
-        if text[at : at + 1] != mark:
-            raise ValueError(mark)
-        at = WHITE.match(text, at + 1).end()
-        if text[at : at + 1] != '"':
-            raise ValueError("key")
-        key, at = slow_value(text, at)
-        at = WHITE.match(text, at).end()
-        if text[at : at + 1] != ":" or (key in found and key in ("name", "arguments", "id")):
-            raise ValueError(":")
-        start = WHITE.match(text, at + 1).end()
-        value, at = slow_value(text, start)
-        found[key] = value
-        if key == "name" and not (isinstance(value, str) and value):
-            raise ValueError("name")
-        if key == "arguments":
-            arguments = text[start:at]
-            if isinstance(value, str):
-                try:
-                    json.loads(value)
-                    arguments = value
-                except ValueError:
-                    pass
-        at = WHITE.match(text, at).end()
-        if text[at : at + 1] == "}":
-            return re.sub("[\ud800-\udfff]", "\ufffd", found["name"]), arguments, found.get("id"), at + 1
-        mark = ","
-
-
-def slow_section(text):
-    """Return the calls behind a marker, and the content."""
-    calls, kept = [], 0
-    at = WHITE.match(text).end()
-    is_list = text[at : at + 1] == "["
-    at = WHITE.match(text, at + is_list).end()
-    while True:
-        try:
-            *call, kept_to = slow_call(text, at)
-        except (ValueError, KeyError, UnboundLocalError):
-            break
-        calls.append(call)
-        kept = kept_to
-        if not is_list:
-            return calls, text[kept:]
-        at = WHITE.match(text, kept).end()
-        if text[at : at + 1] == "]":
-            return calls, text[at + 1 :]
-        if text[at : at + 1] != ",":
-            break
-        at = WHITE.match(text, at + 1).end()
-    left = text[kept:]
-    return calls, "" if calls and not WHITE.sub("", left) else "[TOOL_CALLS]" + left
-
-
-def slow(texts):
-    """Return names and arguments, and the content, of a text and the texts behind markers."""
-    calls, content = [], texts[0]
-    for text in texts[1:]:
-        of_section, left = slow_section(text)
-        calls += [(name, arguments) for name, arguments, _ in of_section]
-        content += left
-    return calls, content
-
-
 def check_ids(message):
     ids = [call.id for call in message.tool_calls]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(r"[0-9A-Za-z]{9}", id) for id in ids)
+    assert all(re.fullmatch(r"[0-9A-Za-z]{9}", call_id) for call_id in ids)
 
 
 def check_law(ids, seed=0):
@@ -143,38 +69,6 @@ def check_law(ids, seed=0):
     return message, stream
 
 
-# Values as a model may write them, nested and full of what could be taken for structure.
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
-strings = st.one_of(st.text(max_size=8), st.sampled_from(['"', "\\", '"}]', "[TOOL_CALLS]", "}{", "é😀"]))
-scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), strings)
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(strings, inner, max_size=3),
-    max_leaves=6,
-)
-layouts = st.sampled_from([{}, {"separators": (",", ":")}, {"indent": 1}, {"ensure_ascii": False}])
-
-
-@st.composite
-def legal_calls(draw):
-    """A text of calls, and what they are: names, arguments as written, ids."""
-    calls, texts = [], []
-    for _ in range(draw(st.integers(1, 3))):
-        name, layout = draw(names), draw(layouts)
-        arguments = json.dumps(draw(st.dictionaries(strings, values, max_size=3)), **layout)
-        written = arguments
-        if draw(st.booleans()):
-            written = json.dumps(arguments, **layout)
-        fields = [f'"name": {json.dumps(name, **layout)}', f'"arguments" : {written}']
-        id = draw(st.one_of(st.none(), st.from_regex(r"\A[0-9A-Za-z]{9}\Z", fullmatch=True)))
-        if id is not None:
-            fields.append(f'"id": "{id}"')
-        texts.append("{" + ", ".join(draw(st.permutations(fields))) + "}")
-        calls.append((name, arguments, id))
-    text = "[" + ", ".join(texts) + "]" if len(texts) > 1 or draw(st.booleans()) else texts[0]
-    return text, calls
-
-
 @given(legal_calls(), st.text(max_size=5), st.text(max_size=5), st.sampled_from([encode, byte_ids]))
 def test_legal_calls_come_back_as_they_were_put_in(section, before, behind, to_ids):
     text, calls = section
@@ -184,44 +78,9 @@ def test_legal_calls_come_back_as_they_were_put_in(section, before, behind, to_i
     assert [(call.name, call.arguments) for call in stream.tool_calls] == [call[:2] for call in calls]
     assert message.content == (before + behind or None)
     taken = set()
-    for call, (_, _, id) in zip(message.tool_calls, calls, strict=True):
-        assert (call.id == id) == (id is not None and id not in taken)
-        taken.add(id)
-
-
-FRAGMENTS = [
-    *("[", "]", "{", "}", ",", ":", " ", "\n", '"', "\\", "x", "é", "\x01"),
-    *(
-        '{"name": "f", "arguments": {"a": [1, "}"]}}',
-        '"name": "f"',
-        '"arguments": ',
-        '"id": "VvvODy9mT"',
-        '"x": 1',
-    ),
-    *(
-        "{}",
-        '""',
-        '"\\u00e9"',
-        '"\\ud800"',
-        '"{}"',
-        '"[1"',
-        "null",
-        "NaN",
-        "-Infinity",
-        "1e5",
-        "01",
-        "[1, [2]]",
-    ),
-]
-soup = st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join)
-# Most of a call, so that most of the ways in which the rest can go wrong are met.
-calls = st.lists(
-    st.sampled_from(['"name": "f"', '"arguments": {"a": {}}', '"id": "VvvODy9mT"', '"x": []']), max_size=4
-)
-broken_calls = calls.map(lambda fields: "{" + ", ".join(fields) + "}")
-broken_lists = st.lists(st.one_of(broken_calls, broken_calls, soup), max_size=3).map(
-    lambda texts: f"[{', '.join(texts)}]"
-)
+    for call, (_, _, own_id) in zip(message.tool_calls, calls, strict=True):
+        assert (call.id == own_id) == (own_id is not None and own_id not in taken)
+        taken.add(own_id)
 
 
 @given(
@@ -274,7 +133,7 @@ def test_any_ids_are_a_message(ids, seed):
     check_law(ids, seed)
 
 
-@given(st.lists(st.integers(0, 131_071).filter(lambda id: id not in (MARKER, END))))
+@given(st.lists(st.integers(0, 131_071).filter(lambda token: token not in (MARKER, END))))
 def test_ids_without_a_marker_are_decoded(ids):
     message = TOKENIZER.parse_completion(ids)
     assert message == AssistantMessage(TOKENIZER.decode(ids))
@@ -285,7 +144,7 @@ def test_deltas_come_as_soon_as_they_are_certain():
     parser = TOKENIZER.completion_parser(seed=1)
 
     def push(text):
-        return [delta.to_dict() for id in encode(text) for delta in parser.push(id)]
+        return [delta.to_dict() for token in encode(text) for delta in parser.push(token)]
 
     def arguments(deltas):
         assert all(list(delta) == ["tool_calls"] for delta in deltas)
@@ -317,7 +176,7 @@ def test_deltas_come_as_soon_as_they_are_certain():
 
 def test_half_a_character_is_held_back():
     parser = TOKENIZER.completion_parser()
-    pushed = [[delta.content for delta in parser.push(id)] for id in byte_ids("é😀")]
+    pushed = [[delta.content for delta in parser.push(token)] for token in byte_ids("é😀")]
     assert pushed == [[], ["é"], [], [], [], ["😀"]]
     parser.push(byte_ids("é")[0])
     assert [delta.content for delta in parser.finish()] == ["\ufffd"]
@@ -420,7 +279,7 @@ def test_a_text_that_spells_the_marker_is_text():
 
 def test_other_special_tokens_are_left_out():
     text = '[{"name": "f", "arguments": {"a": 1}}]'
-    ids = [id for part in encode(text) for id in (3, part, 20)]
+    ids = [token for part in encode(text) for token in (3, part, 20)]
     assert whole([1, MARKER], ids).tool_calls == whole([MARKER], text).tool_calls
 
 
@@ -432,7 +291,7 @@ def test_a_vocabulary_without_the_marker_has_no_calls():
 
 def test_bad_arguments():
     parser = TOKENIZER.completion_parser()
-    for parse in (parser.push, lambda id: TOKENIZER.parse_completion([END, id])):
+    for parse in (parser.push, lambda token: TOKENIZER.parse_completion([END, token])):
         with pytest.raises(TokenizerError, match="131072"):
             parse(131_072)
         with pytest.raises(TypeError, match="a token id must be an integer, found str"):
@@ -456,9 +315,10 @@ def test_an_unknown_id_changes_nothing():
 
 def test_the_values_are_values():
     message = whole("a", [MARKER], '{"name": "f\'", "arguments": {"é": "\\n"}}')
-    assert eval(repr(message), vars(nemo_fast)) == message
-    assert message != whole("b") and message != "a"
-    assert pickle.loads(pickle.dumps(message)) == copy.deepcopy(message) == message
+    assert eval(repr(message), vars(nemo_fast)) == message  # noqa: S307
+    assert message != whole("b")
+    assert message != "a"
+    assert pickle.loads(pickle.dumps(message)) == copy.deepcopy(message) == message  # noqa: S301
     assert {message, copy.copy(message)} == {message}
     assert json.loads(message.to_json()) == message.to_dict()
     assert message.to_json().startswith(
@@ -468,10 +328,12 @@ def test_the_values_are_values():
         message.content = "b"
     delta = streamed(encode("a"))[0]
     assert repr(delta) == "MessageDelta(content='a', tool_calls=())"
-    start, arguments, *_ = streamed([MARKER, *encode('{"name": "f", "arguments": {}}')], seed=0)
-    id = start.tool_calls[0].id
-    assert repr(start.tool_calls[0]) == f"ToolCallDelta(index=0, id='{id}', name='f', arguments='')"
-    assert start != arguments and start == copy.copy(start)
+    ids = [MARKER, *encode('{"name": "f", "arguments": {}}')]
+    start, arguments, *_ = streamed(ids, seed=0)
+    assert repr(start.tool_calls[0]).startswith("ToolCallDelta(index=0, id='")
+    assert repr(start.tool_calls[0]).endswith("', name='f', arguments='')")
+    assert start != arguments
+    assert {start, *streamed(ids, seed=0)} == set(streamed(ids, seed=0))
 
 
 def test_threads_share_a_parser():
