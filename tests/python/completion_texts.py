@@ -1,4 +1,4 @@
-"""Texts that a model may write for calls of tools, right and wrong, and a slow reading of them with `json`."""
+"""Texts that a model may write for calls of tools, right and wrong, and a slow reading of them."""
 
 import json
 import re
