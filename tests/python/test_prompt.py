@@ -394,8 +394,11 @@ def test_deep_values_on_a_small_stack():
     counts = []
 
     def work():
-        for key in ("not", "a"):
-            counts.append(nemo_fast.count_chat([USER], [tool(nested(900) | {key: nested(985)})]))
+        counts.append(nemo_fast.count_chat([USER], [tool({"not": nested(985)})]))
+        schema = {}
+        for _ in range(985):
+            schema = {"not": schema}
+        counts.append(nemo_fast.count_chat([USER], [tool(schema)]))
         counts.append(nemo_fast.count_chat(conversation({"a": nested_lists(980)})))
         counts.append(error_type(nemo_fast.count_chat, conversation(nested(100_000))))
 
