@@ -1,7 +1,7 @@
 """Generators of OpenAI-shaped requests: legal and illegal orders, broken JSON, tools, odd fields.
 
-`requests` gives a request and a mode. Most have nothing wrong with them, or things of one kind, so that all rules are
-met and not only the first. What JSON cannot hold is in `test_prompt.py`.
+`requests` gives a request and a mode. Most have nothing wrong with them, or things of one kind, so that not only
+the first rule is met. What JSON cannot hold is in `test_prompt.py`.
 """
 
 from hypothesis import strategies as st
