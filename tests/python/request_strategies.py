@@ -1,10 +1,11 @@
 """Generators of OpenAI-shaped requests: legal and illegal orders, broken JSON, tools, odd fields.
 
-`requests` gives a request and a mode. Most have nothing wrong with them, or things of one kind, so that not only
-the first rule is met. What JSON cannot hold is in `test_prompt.py`.
+`requests` gives a request and a mode. Most have nothing wrong with them, or things of one kind, so that not
+only the first rule is met. What JSON cannot hold is in `test_prompt.py`.
 """
 
 from hypothesis import strategies as st
+from request_fields import FIELDS, GOOD_FIELDS
 
 ID = "VvvODy9mT"
 IDS = [ID, "a1B2c3D4e", "Zz9Zz9Zz9"]
@@ -366,87 +367,6 @@ def tools(draw, *, odd):
     if odd and draw(st.integers(0, 29)) == 0:
         return draw(st.sampled_from([None, "x", [], 1]))
     return tool
-
-
-FIELDS = {
-    "model": ["m", "m", "", None, 3],
-    "temperature": [0.3, 0, 1, 1.0, 2, -0.1, None, "0.5", " 1e-1 ", "nan", "x", True, float("nan"), []],
-    "top_p": [1.0, 0, 1.5, None, "0_1"],
-    "max_tokens": [
-        5,
-        0,
-        None,
-        -1,
-        5.0,
-        5.5,
-        "5",
-        " 5 ",
-        "5.0",
-        "5.5",
-        "1_000",
-        "_1",
-        "x",
-        "",
-        True,
-        1e30,
-        10**30,
-        "-0",
-    ],
-    "seed": [1, None, -1, "3", "x"],
-    "random_seed": [1, None, -1],
-    "n": [3, "x"],
-    "stream": [True, "x"],
-    "tool_choice": [
-        "auto",
-        "none",
-        "any",
-        "required",
-        "foo",
-        None,
-        [],
-        {"type": "function", "function": {"name": "ping"}},
-        {"function": {"name": "ping", "x": 1}},
-        {"type": "f", "function": {"name": "ping"}},
-        {"function": {}},
-        {},
-    ],
-    "parallel_tool_calls": [True, None, "yes", "TRUE", 0, 1.0, 2, "x", []],
-    "response_format": [
-        {},
-        {"type": "text"},
-        {"type": "json_object", "x": 1},
-        {"type": "json_schema"},
-        {"type": "x"},
-        {"type": None},
-        {"json_schema": None},
-        {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}},
-        {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "objekt"}}},
-        {"type": "json_schema", "json_schema": {"name": "x", "schema": {"pattern": "("}}},
-        {
-            "type": "json_schema",
-            "json_schema": {"name": "x", "schema": {}, "strict": "no", "description": None},
-        },
-        {"type": "json_schema", "json_schema": {"name": "x", "schema": None}},
-        {"type": "json_schema", "json_schema": {"schema": {}}},
-        {"type": "json_schema", "json_schema": 3},
-        None,
-        "text",
-    ],
-    "reasoning_effort": [None, "high", "none", "x", 1],
-    "truncate_for_context_length": [False, True, "off", "x", None],
-    "continue_final_message": [True, True, False, "true", "x", None, 0],
-    "metadata": [None],
-}
-GOOD_FIELDS = {
-    "model": ["m"],
-    "temperature": [0.3, 0, "0.5"],
-    "max_tokens": [None, 5, "5"],
-    "seed": [1],
-    "stream": [True],
-    "tool_choice": ["auto", "none"],
-    "response_format": [{"type": "json_object"}],
-    "parallel_tool_calls": [None, False],
-}
 
 
 @st.composite
