@@ -12,6 +12,7 @@ from nemo_fast._native import (
     CompletionParser,
     ContextLengthError,
     DeviceError,
+    FittedChat,
     GenerationError,
     MessageDelta,
     NemoFastError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     # What these functions take is what the methods take, and named there.
     from nemo_fast._native import _Messages as Messages
     from nemo_fast._native import _Mode as Mode
+    from nemo_fast._native import _Policy as Policy
     from nemo_fast._native import _Request as ChatRequest
     from nemo_fast._native import _ToolCallIds as ToolCallIds
     from nemo_fast._native import _Tools as Tools
@@ -64,6 +66,7 @@ __all__ = [
     "CompletionParser",
     "ContextLengthError",
     "DeviceError",
+    "FittedChat",
     "GenerationError",
     "MessageDelta",
     "Model",
@@ -91,6 +94,7 @@ __all__ = [
     "encode_chat",
     "encode_fim",
     "encode_request",
+    "fit_chat",
     "parse_completion",
     "pull",
     "render_chat",
@@ -245,6 +249,34 @@ def render_chat(
     return _TOKENIZER.render_chat(
         messages,
         tools,
+        mode=mode,
+        tool_call_ids=tool_call_ids,
+        continue_final_message=continue_final_message,
+    )
+
+
+def fit_chat(
+    messages: Messages,
+    max_tokens: int,
+    tools: Tools | None = None,
+    *,
+    reserve: int = 0,
+    policy: Policy = "drop_oldest",
+    mode: Mode = "test",
+    tool_call_ids: ToolCallIds = "strict",
+    continue_final_message: bool = False,
+) -> FittedChat:
+    """Return what is left of a conversation when whole turns are dropped until it fits: `Tokenizer.fit_chat`.
+
+    >>> fit_chat([{"role": "user", "content": text} for text in ["Hello", "Hi"]], 4)
+    FittedChat(messages=1, token_count=4, dropped=[0])
+    """
+    return _TOKENIZER.fit_chat(
+        messages,
+        max_tokens,
+        tools,
+        reserve=reserve,
+        policy=policy,
         mode=mode,
         tool_call_ids=tool_call_ids,
         continue_final_message=continue_final_message,

@@ -18,6 +18,7 @@ __all__ = [
     "ContextLengthError",
     "DeviceError",
     "Engine",
+    "FittedChat",
     "GenerationError",
     "MessageDelta",
     "NemoFastError",
@@ -73,6 +74,7 @@ class _ModelDump(Protocol):
 
 _Messages: TypeAlias = Iterable[Mapping[str, Any] | _ModelDump]
 _Tools: TypeAlias = Iterable[Mapping[str, Any] | _ModelDump]
+_Policy: TypeAlias = Literal["drop_oldest", "keep_ends"] | Callable[[list[list[int]]], Iterable[int]]
 _Request: TypeAlias = Mapping[str, Any] | _ModelDump | str | bytes
 
 @final
@@ -154,6 +156,18 @@ class Tokenizer:
         tool_call_ids: _ToolCallIds = "strict",
         continue_final_message: bool = False,
     ) -> str: ...
+    def fit_chat(
+        self,
+        messages: _Messages,
+        max_tokens: int,
+        tools: _Tools | None = None,
+        *,
+        reserve: int = 0,
+        policy: _Policy = "drop_oldest",
+        mode: _Mode = "test",
+        tool_call_ids: _ToolCallIds = "strict",
+        continue_final_message: bool = False,
+    ) -> FittedChat: ...
     def encode_request(
         self,
         request: _Request,
@@ -286,6 +300,15 @@ class TokenTable:
 class StreamDecoder:
     def push(self, id: int) -> str: ...
     def finish(self) -> str: ...
+
+@final
+class FittedChat:
+    @property
+    def messages(self) -> list[Any]: ...
+    @property
+    def token_count(self) -> int: ...
+    @property
+    def dropped(self) -> list[int]: ...
 
 @final
 class TokenCounter:

@@ -26,10 +26,10 @@ use crate::tokenizer::special_tokens::{
     BEGIN_INST, BEGIN_TOOL_RESULTS, BEGIN_TOOLS, BOS, END_INST, END_TOOL_RESULTS, END_TOOLS, EOS, TOOL_CALLS,
 };
 
-const BLANK_LINE: &str = "\n\n";
+pub(super) const BLANK_LINE: &str = "\n\n";
 
 /// What a run of messages, or the tools, puts into a prompt.
-enum Block<'a, T> {
+pub(super) enum Block<'a, T> {
     /// The definitions of the tools.
     Tools(&'a [Tool<T>]),
     /// Texts of the user; the last such block has the system's text in front.
@@ -56,16 +56,28 @@ pub(super) fn write<T: AsRef<str>>(
     tool_call_ids: ToolCallIds,
     sink: &mut impl Sink,
 ) -> Result<(), PromptError> {
+    write_blocks(request, tool_call_ids, sink, |_block, _sink| ())
+}
+
+/// The same; after each block `written` is called.
+pub(super) fn write_blocks<T: AsRef<str>, S: Sink>(
+    request: &Request<T>,
+    tool_call_ids: ToolCallIds,
+    sink: &mut S,
+    mut written: impl FnMut(&Block<'_, T>, &S),
+) -> Result<(), PromptError> {
     let mut writer = Writer { tool_call_ids, joined: String::new() };
     let mut fault = None;
     sink.control(BOS)?;
-    for_each_block(request, |block| match writer.write(&block, sink) {
-        Err(Fault::First(error)) => Err(error),
-        Err(Fault::Second(error)) => {
-            fault.get_or_insert(error);
-            Ok(())
+    for_each_block(request, |block| {
+        match writer.write(&block, sink) {
+            Err(Fault::First(error)) => return Err(error),
+            Err(Fault::Second(error)) => {
+                fault.get_or_insert(error);
+            }
+            Ok(()) => written(&block, sink),
         }
-        Ok(()) => Ok(()),
+        Ok(())
     })?;
     fault.map_or(Ok(()), Err)
 }
@@ -106,7 +118,7 @@ fn for_each_block<T: AsRef<str>>(
 ///
 /// One thing is the reference's and nobody's intention: a message whose parts are all empty still adds its
 /// blank line.
-fn system_prompt<T: AsRef<str>>(messages: &[Message<T>]) -> String {
+pub(super) fn system_prompt<T: AsRef<str>>(messages: &[Message<T>]) -> String {
     let mut prompt = String::new();
     let systems = messages.iter().filter(|message| message.role == Role::System);
     for (index, message) in systems.filter(|message| !message.content.is_empty()).enumerate() {
@@ -214,7 +226,7 @@ impl Writer {
 }
 
 /// The texts of messages that are not empty.
-fn texts<T: AsRef<str>>(messages: &[Message<T>]) -> impl Iterator<Item = &str> {
+pub(super) fn texts<T: AsRef<str>>(messages: &[Message<T>]) -> impl Iterator<Item = &str> {
     messages.iter().flat_map(|message| message.content.texts())
 }
 
@@ -229,7 +241,7 @@ fn single_or_joined<T: AsRef<str>>(messages: &[Message<T>]) -> Cow<'_, str> {
 }
 
 /// Appends texts with blank lines between them.
-fn join<'a>(texts: impl Iterator<Item = &'a str>, joined: &mut String) {
+pub(super) fn join<'a>(texts: impl Iterator<Item = &'a str>, joined: &mut String) {
     for (index, text) in texts.enumerate() {
         if index > 0 {
             joined.push_str(BLANK_LINE);

@@ -11,6 +11,7 @@
 
 pub mod completion;
 mod field_types;
+mod fit;
 mod infilling;
 mod instruct_template;
 mod json_extent;
@@ -27,6 +28,7 @@ mod tool_reader;
 mod validation;
 mod value;
 
+pub use fit::{Fitted, Fitting, Policy};
 pub use infilling::encode_fim;
 pub use message::{Arguments, Content, Message, Part, Role, Tool, ToolCall};
 pub use message_reader::{read_message, read_messages};

@@ -57,7 +57,7 @@ fn check_last<T: AsRef<str>>(last: &Message<T>, options: PromptOptions) -> Check
 }
 
 /// System messages come before what the model says, tool messages right behind it.
-fn check_order(previous: Role, role: Role) -> Checked {
+pub(super) fn check_order(previous: Role, role: Role) -> Checked {
     let allowed = match role {
         Role::User | Role::Assistant => true,
         Role::System => matches!(previous, Role::System | Role::User),

@@ -143,13 +143,13 @@ impl PyTokenizer {
     }
 }
 
-fn options(mode: &str, tool_call_ids: &str) -> PyResult<PromptOptions> {
+pub(super) fn options(mode: &str, tool_call_ids: &str) -> PyResult<PromptOptions> {
     let mode = Mode::from_name(mode)?;
     Ok(PromptOptions { mode, tool_call_ids: ToolCallIds::from_name(tool_call_ids)? })
 }
 
 /// The request of a conversation. In any mode it stands for one that names its model.
-fn conversation(
+pub(super) fn conversation(
     messages: &Bound<'_, PyAny>,
     tools: Option<&Bound<'_, PyAny>>,
     continue_final_message: bool,
@@ -166,7 +166,7 @@ fn conversation(
     Ok(request)
 }
 
-fn mappings<'py>(name: &str, values: &Bound<'py, PyAny>) -> PyResult<Vec<PyValue<'py>>> {
+pub(super) fn mappings<'py>(name: &str, values: &Bound<'py, PyAny>) -> PyResult<Vec<PyValue<'py>>> {
     elements(values)?.ok_or_else(|| {
         PyTypeError::new_err(format!("{name} must be a list of mappings, found {}", type_name(values)))
     })
@@ -188,7 +188,7 @@ fn read(request: &Bound<'_, PyAny>) -> PyResult<Request<PyText>> {
 }
 
 /// Whether Python's `re` takes a pattern.
-fn is_regex(py: Python<'_>, pattern: &str) -> bool {
+pub(super) fn is_regex(py: Python<'_>, pattern: &str) -> bool {
     py.import("re").and_then(|module| module.call_method1("compile", (pattern,))).is_ok()
 }
 

@@ -21,6 +21,7 @@ mod encode;
 mod engine;
 mod errors;
 mod files;
+mod fit;
 mod int_lists;
 mod json_values;
 mod prompt;
@@ -57,6 +58,8 @@ mod _native {
     };
     #[pymodule_export]
     use super::files::walk_files;
+    #[pymodule_export]
+    use super::fit::PyFittedChat;
     #[pymodule_export]
     use super::running_counts::{PyTokenCounter, PyTokenIndex};
     #[pymodule_export]
