@@ -37,6 +37,7 @@ pub mod model;
 pub mod prompt;
 #[cfg(feature = "python")]
 mod python;
+mod split_mix;
 pub mod tokenizer;
 
 pub use error::{Error, Result};

@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 
 use crate::error::{Error, Result};
+use crate::split_mix::mix;
 use crate::tokenizer::TokenId;
 
 /// How a token is chosen.
@@ -99,19 +100,11 @@ fn draw(candidates: &[(f64, TokenId)], fraction: f64) -> TokenId {
     hit.or(candidates.last()).map_or(0, |&(_, id)| id)
 }
 
-/// A number in [0, 1) that depends on the key only: the finaliser of `SplitMix64` over its parts in turn
-/// (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
+/// A number in [0, 1) that depends on the key only: its parts are mixed in turn.
 fn uniform(seed: u64, choice: usize, position: usize) -> f64 {
     let mixed =
         [seed, choice as u64, position as u64].into_iter().fold(0, |state, part| mix(state ^ mix(part)));
     (mixed >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-fn mix(key: u64) -> u64 {
-    let mut z = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

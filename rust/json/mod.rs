@@ -59,6 +59,11 @@ pub enum JsonError {
     HugeInteger,
 }
 
+/// JSON's white space.
+pub(crate) fn is_white(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 /// Bytes of a string before the first one that is a quote, a backslash or a control character.
 fn plain_length(bytes: &[u8]) -> usize {
     const LOWEST: u64 = 0x0101_0101_0101_0101;

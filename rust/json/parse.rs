@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::mem;
 
 use super::numbers::parse_number;
-use super::{Json, JsonError, MAX_DEPTH, plain_length};
+use super::{Json, JsonError, MAX_DEPTH, is_white, plain_length};
 
 /// Up to so many members are compared with each other; of more, a hash map knows which key is there twice.
 const FEW_MEMBERS: usize = 16;
@@ -293,7 +293,7 @@ impl Parser<'_> {
     }
 
     fn skip_space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+        while self.peek().is_some_and(is_white) {
             self.at += 1;
         }
     }

@@ -18,10 +18,8 @@ use std::sync::Arc;
 
 use super::tool_call_ids::ToolCallIds;
 use super::tool_call_text::{Event, Progress, ToolCallText};
+use crate::tokenizer::special_tokens::{TOOL_CALLS, special_token_name};
 use crate::tokenizer::{SpecialPolicy, StreamDecoder, TokenId, Tokenizer, TokenizerError};
-
-/// The name of the token that starts calls.
-const MARKER: &str = "[TOOL_CALLS]";
 
 /// A call of a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +82,7 @@ impl CompletionParser {
     pub fn new(tokenizer: &Tokenizer, seed: u64) -> CompletionParser {
         CompletionParser {
             decoder: StreamDecoder::new(Arc::clone(tokenizer.token_table()), SpecialPolicy::Skip),
-            marker: tokenizer.special_token_id(MARKER),
+            marker: tokenizer.special_token_id(special_token_name(TOOL_CALLS)),
             eos: tokenizer.eos_id(),
             ids: ToolCallIds::new(seed),
             section: None,
@@ -155,7 +153,7 @@ impl CompletionParser {
         let Some(mut section) = self.section.take() else { return };
         self.next_index = section.next_index();
         if let Some(left) = section.end(events) {
-            add_content(MARKER, events);
+            add_content(special_token_name(TOOL_CALLS), events);
             add_content(&left, events);
         }
     }

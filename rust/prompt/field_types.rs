@@ -52,6 +52,14 @@ pub(super) fn switch<V: Value>(fields: &V, key: Key) -> Result<Option<bool>, V::
     }
 }
 
+/// A truth value that may be missing or null.
+pub(super) fn check_switch<V: Value>(fields: &V, key: Key) -> Result<(), V::Error> {
+    match fields.field(key)? {
+        Some(value) if matches!(value.kind()?, Kind::Null) => Ok(()),
+        _ => switch(fields, key).map(|_| ()),
+    }
+}
+
 /// A number from 0 to 1 that may be missing.
 pub(super) fn check_fraction<V: Value>(fields: &V, key: Key) -> Result<(), V::Error> {
     let Some(value) = fields.field(key)? else { return Ok(()) };

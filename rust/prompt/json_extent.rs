@@ -28,11 +28,6 @@ impl Extent {
     }
 }
 
-/// JSON's white space.
-pub(super) fn is_white(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

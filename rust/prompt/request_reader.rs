@@ -1,7 +1,7 @@
 //! A whole OpenAI-shaped request: its messages and tools, and the rules for its other fields, in the reference's order.
 
 use super::field_types::{
-    check_fraction, check_natural, invalid, optional_text, required_text, switch, text_of,
+    check_fraction, check_natural, check_switch, invalid, optional_text, required_text, switch, text_of,
 };
 use super::json_schema;
 use super::message_reader::read_messages;
@@ -78,12 +78,7 @@ fn check_sampling<V: Value>(fields: &V, seed: Option<&V>) -> Result<(), V::Error
     check_fraction(fields, Key::TopP)?;
     check_natural(fields.field(Key::MaxTokens)?.as_ref(), Key::MaxTokens)?;
     check_natural(seed, Key::RandomSeed)?;
-    if let Some(value) = fields.field(Key::ParallelToolCalls)?
-        && !matches!(value.kind()?, Kind::Null)
-    {
-        switch(fields, Key::ParallelToolCalls)?;
-    }
-    Ok(())
+    check_switch(fields, Key::ParallelToolCalls)
 }
 
 fn check_tool_choice<V: Value>(fields: &V) -> Result<(), V::Error> {

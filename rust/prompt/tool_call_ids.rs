@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use crate::split_mix;
+
 const LENGTH: usize = 9;
 const CHARACTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -30,7 +32,7 @@ impl ToolCallIds {
     /// A new id.
     pub(super) fn mint(&mut self) -> String {
         loop {
-            let mut number = self.next_number();
+            let mut number = split_mix::next(&mut self.state);
             let mut character = || {
                 let character = CHARACTERS[(number % 62) as usize] as char;
                 number /= 62;
@@ -46,15 +48,6 @@ impl ToolCallIds {
     /// Another message begins: its ids may be those of this one.
     pub(super) fn clear(&mut self) {
         self.used.clear();
-    }
-
-    /// `SplitMix64`.
-    fn next_number(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
     }
 }
 

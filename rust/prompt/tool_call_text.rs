@@ -10,9 +10,9 @@
 //! times, and nothing here recurses. Of the text, what is behind the last complete call is kept, because it becomes content
 //! if it turns out not to be a call.
 
-use super::json_extent::{Extent, is_white};
+use super::json_extent::Extent;
 use super::tool_call_ids::ToolCallIds;
-use crate::json::{self, Json};
+use crate::json::{self, Json, is_white};
 
 /// What has become certain.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! OpenAI-style tool definitions to [`Tool`]s, tool calls to [`ToolCall`]s.
 
 use super::PromptError;
-use super::field_types::{invalid, optional_text, required_text, switch, text_of};
+use super::field_types::{check_switch, invalid, optional_text, required_text, text_of};
 use super::message::{Arguments, Tool, ToolCall};
 use super::message_reader::refused;
 use super::tool_json::json_error;
@@ -106,7 +106,7 @@ fn read_tool<V: Value>(value: &V, is_regex: &mut dyn FnMut(&str) -> bool) -> Res
         Some(value) => read_schema(&value, Key::Parameters)?,
         None => None,
     };
-    switch_or_null(&function, Key::Strict)?;
+    check_switch(&function, Key::Strict)?;
     check_function_type(&tool)?;
     let parameters = parameters.unwrap_or(Json::Object(Vec::new()));
     Ok(Tool::new(name, description, parameters, is_regex))
@@ -150,12 +150,5 @@ pub(super) fn check_function_type<V: Value>(fields: &V) -> Result<(), V::Error> 
     match value.kind()? {
         Kind::Text(name) if name.as_ref() == "function" => Ok(()),
         _ => Err(invalid(Key::Type, "'function'").into()),
-    }
-}
-
-fn switch_or_null<V: Value>(fields: &V, key: Key) -> Result<(), V::Error> {
-    match fields.field(key)? {
-        Some(value) if matches!(value.kind()?, Kind::Null) => Ok(()),
-        _ => switch(fields, key).map(|_| ()),
     }
 }
