@@ -16,6 +16,7 @@ __all__ = [
     "CheckpointError",
     "CompletionParser",
     "ContextLengthError",
+    "Conversation",
     "DeviceError",
     "Engine",
     "FittedChat",
@@ -72,7 +73,8 @@ _ToolCallIds: TypeAlias = Literal["strict", "last9"]
 class _ModelDump(Protocol):
     def model_dump(self) -> dict[str, Any]: ...
 
-_Messages: TypeAlias = Iterable[Mapping[str, Any] | _ModelDump]
+_Message: TypeAlias = Mapping[str, Any] | _ModelDump
+_Messages: TypeAlias = Iterable[_Message]
 _Tools: TypeAlias = Iterable[Mapping[str, Any] | _ModelDump]
 _Policy: TypeAlias = Literal["drop_oldest", "keep_ends"] | Callable[[list[list[int]]], Iterable[int]]
 _Request: TypeAlias = Mapping[str, Any] | _ModelDump | str | bytes
@@ -182,6 +184,13 @@ class Tokenizer:
         mode: _Mode = "test",
         tool_call_ids: _ToolCallIds = "strict",
     ) -> int: ...
+    def conversation(
+        self,
+        messages: _Messages = (),
+        tools: _Tools | None = None,
+        *,
+        tool_call_ids: _ToolCallIds = "strict",
+    ) -> Conversation: ...
     def encode_fim(self, prompt: str | bytes, suffix: str | bytes | None = None) -> list[int]: ...
     def parse_completion(self, ids: _Ids, *, seed: int | None = None) -> AssistantMessage: ...
     def completion_parser(self, *, seed: int | None = None) -> CompletionParser: ...
@@ -300,6 +309,31 @@ class TokenTable:
 class StreamDecoder:
     def push(self, id: int) -> str: ...
     def finish(self) -> str: ...
+
+@final
+class Conversation:
+    def __new__(
+        cls,
+        messages: _Messages = (),
+        tools: _Tools | None = None,
+        *,
+        tool_call_ids: _ToolCallIds = "strict",
+    ) -> Conversation: ...
+    def append(self, message: _Message) -> None: ...
+    def pop(self) -> _Message: ...
+    def fit(
+        self,
+        max_tokens: int,
+        *,
+        reserve: int = 0,
+        policy: _Policy = "drop_oldest",
+        mode: _Mode = "agnostic",
+    ) -> FittedChat: ...
+    @property
+    def messages(self) -> list[Any]: ...
+    @property
+    def token_count(self) -> int: ...
+    def __len__(self) -> int: ...
 
 @final
 class FittedChat:

@@ -4,17 +4,18 @@
 //! messages belong to none. The last turn stays, and without a user message there is no other.
 //!
 //! Blocks are counted once. When turns go, all blocks keep their tokens but runs of user messages: a run can lose
-//! its start, and two can meet. These are counted again, as far as the budget goes, and only when the rest fits.
+//! its start, and two can meet. Their texts are counted once, too, as long as each starts at a safe place: one behind a
+//! blank line where the counts of the parts add up (`tokenizer::is_safe_between`).
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
 
-use super::instruct_template::{self, BLANK_LINE, Block, join, system_prompt, texts};
+use super::instruct_template::{self, BLANK_LINE, Block, single_or_joined, system_prompt};
 use super::sinks::Count;
 use super::validation::{self, check_order};
 use super::{Message, PromptError, PromptOptions, Request, Role};
 use crate::error::Error;
 use crate::generation::GenerationError;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, is_safe_between};
 
 /// The special tokens around the texts of a user.
 const AROUND_USER: usize = 2;
@@ -74,15 +75,21 @@ pub struct Fitted {
 }
 
 /// Messages that stay or go together.
-struct Turn {
+struct Turn<'a> {
     /// Its messages, without those of the system.
     messages: Vec<usize>,
     /// Whether it starts with a user message.
     has_user: bool,
     /// Tokens of its other blocks.
     others: usize,
-    /// Tokens of the run of user messages that starts here, if one does and is counted.
+    /// Tokens of the run of user messages that starts here, if one does.
     run: Option<usize>,
+    /// The user's text.
+    text: Cow<'a, str>,
+    /// Whether the text, behind a blank line, starts at a safe place.
+    starts_safely: bool,
+    /// Tokens of the text alone, and with a blank line behind it, once they were asked for.
+    tokens: [Option<usize>; 2],
     /// The turns before and behind it, of those that stay.
     before: Option<usize>,
     behind: Option<usize>,
@@ -92,11 +99,13 @@ struct Turn {
 pub struct Fitting<'a, T> {
     tokenizer: &'a Tokenizer,
     request: &'a Request<T>,
+    /// The system's text with a blank line behind it, or nothing; its tokens, once they were asked for.
     system: String,
+    system_tokens: Option<usize>,
     /// For each message, the number of the system's before it.
     systems_before: Vec<usize>,
     token_count: usize,
-    turns: Vec<Turn>,
+    turns: Vec<Turn<'a>>,
 }
 
 impl<'a, T: AsRef<str>> Fitting<'a, T> {
@@ -146,10 +155,15 @@ impl<'a, T: AsRef<str>> Fitting<'a, T> {
                 None => {}
             }
         })?;
+        let mut system = system_prompt(messages);
+        if !system.is_empty() {
+            system.push_str(BLANK_LINE);
+        }
         Ok(Fitting {
             tokenizer,
             request,
-            system: system_prompt(messages),
+            system,
+            system_tokens: None,
             systems_before,
             token_count: sink.count,
             turns,
@@ -177,8 +191,6 @@ impl<'a, T: AsRef<str>> Fitting<'a, T> {
             return Ok(Fitted { token_count: self.token_count, dropped: Vec::new() });
         }
         let order = policy.order(self.turns().len())?;
-        // The runs that have to be counted, by their first turns; all else is in `known`.
-        let mut uncounted = BTreeSet::new();
         let mut known = self.token_count;
         let mut forbidden = 0_usize;
         let mut dropped = Vec::new();
@@ -194,58 +206,65 @@ impl<'a, T: AsRef<str>> Fitting<'a, T> {
             for changed in [before, Some(turn), behind].into_iter().flatten() {
                 let start = self.run_start(changed);
                 known -= self.turns[start].run.take().unwrap_or(0);
-                uncounted.remove(&start);
             }
             self.unlink(turn);
-            for changed in [before, behind].into_iter().flatten().filter(|turn| self.turns[*turn].has_user) {
-                uncounted.insert(self.run_start(changed));
+            for changed in [before, behind].into_iter().flatten() {
+                let start = self.run_start(changed);
+                let Turn { has_user: true, run: None, .. } = self.turns[start] else { continue };
+                known += self.count_run(start);
             }
-            if let Some(budget) = budget
-                && forbidden == 0
-                && self.count_runs(&mut known, &mut uncounted, budget)
-            {
+            if forbidden == 0 && budget.is_some_and(|budget| known <= budget) {
                 dropped.sort_unstable();
                 return Ok(Fitted { token_count: known, dropped });
             }
         }
-        self.count_runs(&mut known, &mut uncounted, usize::MAX);
         let reserve = (reserve > 0).then_some(reserve);
         let (prompt_tokens, context_length) = (known, max_tokens);
         Err(GenerationError::ContextLength { prompt_tokens, max_tokens: reserve, context_length }.into())
     }
 
-    /// Counts what is not, as long as all may have at most `budget` tokens; returns whether they have.
-    fn count_runs(&mut self, known: &mut usize, uncounted: &mut BTreeSet<usize>, budget: usize) -> bool {
-        while let Some(start) = uncounted.first().copied() {
-            let rest = budget.saturating_sub(*known);
-            let Some(limit) = rest.checked_sub(AROUND_USER * uncounted.len()) else { return false };
-            let text = self.run_text(start);
-            let Some(tokens) = self.tokenizer.count_up_to(&text, limit) else { return false };
-            self.turns[start].run = Some(tokens + AROUND_USER);
-            *known += tokens + AROUND_USER;
-            uncounted.pop_first();
-        }
-        *known <= budget
-    }
-
-    /// The text of a run of user messages, with the system's if it is the last.
-    fn run_text(&self, start: usize) -> String {
-        let mut text = String::new();
+    /// Counts the run of user messages that starts with a turn, with the system's text if it is the last.
+    fn count_run(&mut self, start: usize) -> usize {
+        let tokenizer = self.tokenizer;
         let mut run = vec![start];
-        let mut turn = start;
+        let mut last = start;
         while let Some(behind) =
-            self.turns[turn].behind.filter(|behind| self.joined(Some(turn), Some(*behind)))
+            self.turns[last].behind.filter(|behind| self.joined(Some(last), Some(*behind)))
         {
             run.push(behind);
-            turn = behind;
+            last = behind;
         }
-        if self.turns[turn].behind.is_none() && !self.system.is_empty() {
-            text.push_str(&self.system);
-            text.push_str(BLANK_LINE);
+        let has_system = self.turns[last].behind.is_none();
+        run.retain(|turn| !self.turns[*turn].text.is_empty());
+        // What is behind the last safe place.
+        let mut pending = String::new();
+        let mut tokens = AROUND_USER;
+        if has_system && run.first().is_none_or(|first| self.turns[*first].starts_safely) {
+            let count = || tokenizer.count(&self.system);
+            tokens += *self.system_tokens.get_or_insert_with(count);
+        } else if has_system {
+            pending.push_str(&self.system);
         }
-        let messages = run.iter().map(|turn| &self.request.messages[self.turns[*turn].messages[0]]);
-        join(messages.flat_map(|message| texts(std::slice::from_ref(message))), &mut text);
-        text
+        for (position, turn) in run.iter().enumerate() {
+            let next = run.get(position + 1);
+            let turn_ends_safely = next.is_none_or(|next| self.turns[*next].starts_safely);
+            let blank_line = if next.is_some() { BLANK_LINE } else { "" };
+            let Turn { text, starts_safely, tokens: known, .. } = &mut self.turns[*turn];
+            if *starts_safely {
+                tokens += tokenizer.count(&pending);
+                pending.clear();
+            }
+            if pending.is_empty() && turn_ends_safely {
+                let count = || tokenizer.count(&format!("{text}{blank_line}"));
+                tokens += *known[usize::from(next.is_some())].get_or_insert_with(count);
+            } else {
+                pending.push_str(text);
+                pending.push_str(blank_line);
+            }
+        }
+        tokens += tokenizer.count(&pending);
+        self.turns[start].run = Some(tokens);
+        tokens
     }
 
     /// The turn whose user message starts the run that a turn's is in.
@@ -271,7 +290,7 @@ impl<'a, T: AsRef<str>> Fitting<'a, T> {
         usize::from(self.system_between(before, behind) && check_order(last, Role::System).is_err())
     }
 
-    fn system_between(&self, before: &Turn, behind: &Turn) -> bool {
+    fn system_between(&self, before: &Turn<'_>, behind: &Turn<'_>) -> bool {
         let (Some(last), Some(first)) = (before.messages.last(), behind.messages.first()) else {
             return false;
         };
@@ -289,17 +308,27 @@ impl<'a, T: AsRef<str>> Fitting<'a, T> {
     }
 }
 
-fn turns<T>(messages: &[Message<T>]) -> Vec<Turn> {
-    let mut turns: Vec<Turn> = Vec::new();
+fn turns<T: AsRef<str>>(messages: &[Message<T>]) -> Vec<Turn<'_>> {
+    let mut turns: Vec<Turn<'_>> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let has_user = message.role == Role::User;
         match turns.last_mut() {
             _ if message.role == Role::System => {}
             Some(turn) if !has_user => turn.messages.push(index),
             _ => {
-                let before = turns.len().checked_sub(1);
-                let behind = Some(turns.len() + 1);
-                turns.push(Turn { messages: vec![index], has_user, others: 0, run: None, before, behind });
+                let said = if has_user { std::slice::from_ref(message) } else { &[] };
+                let text = single_or_joined(said);
+                turns.push(Turn {
+                    messages: vec![index],
+                    has_user,
+                    others: 0,
+                    run: None,
+                    starts_safely: text.chars().next().is_some_and(|first| is_safe_between('\n', first)),
+                    text,
+                    tokens: [None; 2],
+                    before: turns.len().checked_sub(1),
+                    behind: Some(turns.len() + 1),
+                });
             }
         }
     }

@@ -82,6 +82,16 @@ pub(super) fn write_blocks<T: AsRef<str>, S: Sink>(
     fault.map_or(Ok(()), Err)
 }
 
+/// Writes one block.
+pub(super) fn write_block<T: AsRef<str>>(
+    block: &Block<'_, T>,
+    tool_call_ids: ToolCallIds,
+    sink: &mut impl Sink,
+) -> Result<(), PromptError> {
+    let mut writer = Writer { tool_call_ids, joined: String::new() };
+    writer.write(block, sink).map_err(|(Fault::First(error) | Fault::Second(error))| error)
+}
+
 /// Calls `visit` with the blocks in order.
 fn for_each_block<T: AsRef<str>>(
     request: &Request<T>,
@@ -163,11 +173,7 @@ impl Writer {
         messages: &[Message<T>],
         sink: &mut impl Sink,
     ) -> Result<(), Fault> {
-        let mut parts = messages.iter().flat_map(|message| message.content.parts());
-        if parts.any(|part| !matches!(part, Part::Text(_))) {
-            let message = "images are not supported, only text";
-            return Err(Fault::Second(PromptError::new("AssertionError", message)));
-        }
+        check_texts(messages).map_err(Fault::Second)?;
         sink.control(BEGIN_INST).map_err(Fault::Second)?;
         if system.is_empty() {
             sink.text(&single_or_joined(messages));
@@ -193,18 +199,7 @@ impl Writer {
             self.joined.clear();
             tool_json::write_calls(calls, self.tool_call_ids, &mut self.joined).map_err(Fault::First)?;
         }
-        let refused = match (has_calls, has_text) {
-            (true, true) => Some(PromptError::new(
-                "ValueError",
-                "Cannot have tool calls and content defined in the same assistant message",
-            )),
-            // All of its messages had parts, and all parts were empty.
-            (false, false) => Some(PromptError::new("TokenizerException", "Invalid assistant message: ")),
-            _ => None,
-        };
-        if let Some(error) = refused {
-            return Err(Fault::Second(error));
-        }
+        check_run(has_calls, has_text).map_err(Fault::Second)?;
         if has_calls {
             sink.control(TOOL_CALLS).map_err(Fault::Second)?;
             sink.text(&self.joined);
@@ -225,13 +220,35 @@ impl Writer {
     }
 }
 
+/// A user may send images, and they are refused only here.
+pub(super) fn check_texts<T: AsRef<str>>(messages: &[Message<T>]) -> Result<(), PromptError> {
+    let mut parts = messages.iter().flat_map(|message| message.content.parts());
+    if parts.any(|part| !matches!(part, Part::Text(_))) {
+        return Err(PromptError::new("AssertionError", "images are not supported, only text"));
+    }
+    Ok(())
+}
+
+/// Assistant messages in a row have either calls or texts.
+pub(super) fn check_run(has_calls: bool, has_text: bool) -> Result<(), PromptError> {
+    match (has_calls, has_text) {
+        (true, true) => Err(PromptError::new(
+            "ValueError",
+            "Cannot have tool calls and content defined in the same assistant message",
+        )),
+        // All of them had parts, and all parts were empty.
+        (false, false) => Err(PromptError::new("TokenizerException", "Invalid assistant message: ")),
+        _ => Ok(()),
+    }
+}
+
 /// The texts of messages that are not empty.
 pub(super) fn texts<T: AsRef<str>>(messages: &[Message<T>]) -> impl Iterator<Item = &str> {
     messages.iter().flat_map(|message| message.content.texts())
 }
 
 /// The texts of messages, joined; borrowed where there is one.
-fn single_or_joined<T: AsRef<str>>(messages: &[Message<T>]) -> Cow<'_, str> {
+pub(super) fn single_or_joined<T: AsRef<str>>(messages: &[Message<T>]) -> Cow<'_, str> {
     let mut texts = texts(messages);
     let first = texts.next().unwrap_or_default();
     let Some(second) = texts.next() else { return Cow::Borrowed(first) };

@@ -160,6 +160,15 @@ impl<T> Message<T> {
         Message { role, content, tool_calls: None, tool_call_id: None, name: None, prefix: false }
     }
 
+    /// Bytes of the texts, roughly.
+    #[cfg(feature = "python")]
+    pub(crate) fn size(&self) -> usize
+    where
+        T: AsRef<str>,
+    {
+        self.content.texts().map(str::len).sum::<usize>() + 16
+    }
+
     pub(super) fn calls(&self) -> &[ToolCall<T>] {
         self.tool_calls.as_deref().unwrap_or_default()
     }

@@ -7,9 +7,11 @@
 //! `field_types`), or is put together from [`Message`]s and [`Tool`]s. It is checked (`validation`, `json_schema`) and written
 //! (`instruct_template`, `tool_json`) as segments, special tokens and texts, into one of three `sinks`; each text is
 //! encoded on its own and never parsed for special tokens, so that no message can forge one.
-//! What the model answers is read by `completion`.
+//! `conversation` counts one that grows, `fit` drops turns until the rest fits. What the model answers is read by
+//! `completion`.
 
 pub mod completion;
+mod conversation;
 mod field_types;
 mod fit;
 mod infilling;
@@ -28,6 +30,7 @@ mod tool_reader;
 mod validation;
 mod value;
 
+pub use conversation::Conversation;
 pub use fit::{Fitted, Fitting, Policy};
 pub use infilling::encode_fim;
 pub use message::{Arguments, Content, Message, Part, Role, Tool, ToolCall};

@@ -111,8 +111,7 @@ impl<T> Request<T> {
     where
         T: AsRef<str>,
     {
-        let texts = self.messages.iter().flat_map(|message| message.content.texts());
-        texts.map(str::len).sum::<usize>() + self.messages.len() * 16 + self.tools.len() * 1_024
+        self.messages.iter().map(Message::size).sum::<usize>() + self.tools.len() * 1_024
     }
 
     /// Leaves the last message open for the model to go on.

@@ -71,24 +71,33 @@ pub(super) fn check_order(previous: Role, role: Role) -> Checked {
 
 /// As many results as calls before the assistant speaks again. What comes first in a conversation is not looked at.
 fn check_results<T>(messages: &[Message<T>], mode: Mode) -> Checked {
-    let unequal = || structure("Not the same number of function calls and responses");
-    let mut awaited = 0_isize;
-    for message in &messages[1..] {
-        match message.role {
-            Role::Tool => awaited -= 1,
-            Role::Assistant if awaited != 0 => return unequal(),
-            Role::Assistant => awaited = message.calls().len() as isize,
-            Role::User | Role::System => {}
-        }
-    }
+    let awaited = messages[1..].iter().try_fold(0, awaited_behind)?;
     match mode {
-        Mode::Serving if awaited != 0 => unequal(),
+        Mode::Serving if awaited != 0 => unequal_results(),
         Mode::Finetuning if awaited < 0 => structure("More tool responses than tool calls"),
         _ => Ok(()),
     }
 }
 
-fn check_message<T: AsRef<str>>(message: &Message<T>, is_last: bool, options: PromptOptions) -> Checked {
+/// Results that are to come behind a message, of those before it and its own calls.
+pub(super) fn awaited_behind<T>(awaited: isize, message: &Message<T>) -> Result<isize, PromptError> {
+    match message.role {
+        Role::Tool => Ok(awaited - 1),
+        Role::Assistant if awaited != 0 => unequal_results().map(|()| awaited),
+        Role::Assistant => Ok(message.calls().len() as isize),
+        Role::User | Role::System => Ok(awaited),
+    }
+}
+
+fn unequal_results() -> Checked {
+    structure("Not the same number of function calls and responses")
+}
+
+pub(super) fn check_message<T: AsRef<str>>(
+    message: &Message<T>,
+    is_last: bool,
+    options: PromptOptions,
+) -> Checked {
     check_parts(message)?;
     match message.role {
         Role::System if matches!(message.content, Content::Absent) => {
@@ -185,7 +194,7 @@ fn check_tool_message<T: AsRef<str>>(message: &Message<T>, options: PromptOption
     }
 }
 
-fn check_tool<T: AsRef<str>>(tool: &Tool<T>) -> Checked {
+pub(super) fn check_tool<T: AsRef<str>>(tool: &Tool<T>) -> Checked {
     if let Some(fault) = &tool.fault {
         return broken("InvalidToolSchemaException", format!("Invalid tool schema: {fault}"));
     }

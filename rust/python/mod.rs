@@ -16,6 +16,7 @@ mod build_info;
 mod chat;
 mod checkpoint;
 mod completion;
+mod conversation;
 mod convert;
 mod encode;
 mod engine;
@@ -49,6 +50,8 @@ mod _native {
     use super::completion::{
         PyAssistantMessage, PyCompletionParser, PyMessageDelta, PyToolCall, PyToolCallDelta,
     };
+    #[pymodule_export]
+    use super::conversation::PyConversation;
     #[pymodule_export]
     use super::engine::Engine;
     #[pymodule_export]

@@ -62,9 +62,7 @@ impl Growing {
         if self.half.is_none() {
             return self.counter.count();
         }
-        let mut whole = self.counter.clone();
-        whole.append(REPLACEMENT);
-        whole.count()
+        self.counter.count_with(REPLACEMENT)
     }
 }
 

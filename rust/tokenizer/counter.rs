@@ -63,6 +63,20 @@ impl TokenCounter {
         self.settled + count
     }
 
+    /// The count of all texts so far with one more behind them, which is not added.
+    ///
+    /// ```
+    /// # use nemo_fast::tokenizer::{TokenCounter, Tokenizer};
+    /// let mut counter = TokenCounter::new(Tokenizer::embedded());
+    /// counter.append("Premi");
+    /// assert_eq!((counter.count_with("ère"), counter.count()), (1, 2));
+    /// ```
+    pub fn count_with(&self, end: &str) -> usize {
+        let mut whole = self.clone();
+        whole.append(end);
+        whole.count()
+    }
+
     /// Counts all pretokens but the last two. Each is counted by itself: joined, white space could be cut otherwise.
     fn settle_pretokens(&mut self) {
         let (mut final_end, mut last_two) = (0, [0; 2]);

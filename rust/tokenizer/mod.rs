@@ -60,6 +60,7 @@ pub use loading::TokenizerParts;
 pub use offsets::OffsetUnit;
 pub use parallel::{Encoded, cores};
 use pretokenizer::Pretokens;
+pub(crate) use safe_boundary::{first_safe, is_safe_between};
 pub use stream_decoder::StreamDecoder;
 pub use tekken_file::TekkenFileError;
 pub use text::{EncodeOptions, Text};

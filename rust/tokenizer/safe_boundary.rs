@@ -26,7 +26,7 @@
 use super::char_class::CharClass;
 
 /// Whether the place between two characters is safe.
-pub(super) fn is_safe_between(before: char, behind: char) -> bool {
+pub(crate) fn is_safe_between(before: char, behind: char) -> bool {
     use CharClass::{BothCases, Lower, Mark, Newline, Number, Space, Upper};
     match (CharClass::of(before), CharClass::of(behind)) {
         (Space, _) => false,
@@ -44,7 +44,7 @@ fn is_safe(text: &str, at: usize) -> bool {
 }
 
 /// The first safe place from `from` on and before `to`. Both are any numbers of bytes in the text.
-pub(super) fn first_safe(text: &str, from: usize, to: usize) -> Option<usize> {
+pub(crate) fn first_safe(text: &str, from: usize, to: usize) -> Option<usize> {
     (from..to).find(|&at| text.is_char_boundary(at) && is_safe(text, at))
 }
 

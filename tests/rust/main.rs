@@ -7,6 +7,7 @@ mod arrow;
 mod backend;
 mod budget;
 mod completion;
+mod conversation;
 mod engine;
 mod exactness;
 mod fp8;
