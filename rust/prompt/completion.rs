@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use super::tool_call_ids::ToolCallIds;
+use super::tool_call_ids::ToolCallIdSource;
 use super::tool_call_text::{Event, Progress, ToolCallText};
 use crate::tokenizer::special_tokens::{TOOL_CALLS, special_token_name};
 use crate::tokenizer::{SpecialPolicy, StreamDecoder, TokenId, Tokenizer, TokenizerError};
@@ -70,7 +70,7 @@ pub struct CompletionParser {
     decoder: StreamDecoder,
     marker: Option<TokenId>,
     eos: TokenId,
-    ids: ToolCallIds,
+    ids: ToolCallIdSource,
     section: Option<ToolCallText>,
     /// Calls that were begun.
     next_index: usize,
@@ -84,7 +84,7 @@ impl CompletionParser {
             decoder: StreamDecoder::new(Arc::clone(tokenizer.token_table()), SpecialPolicy::Skip),
             marker: tokenizer.special_token_id(special_token_name(TOOL_CALLS)),
             eos: tokenizer.eos_id(),
-            ids: ToolCallIds::new(seed),
+            ids: ToolCallIdSource::new(seed),
             section: None,
             next_index: 0,
             has_ended: false,

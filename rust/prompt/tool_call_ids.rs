@@ -12,15 +12,15 @@ const CHARACTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijkl
 
 /// Draws ids; the seed decides which.
 #[derive(Clone, Debug)]
-pub(super) struct ToolCallIds {
+pub(super) struct ToolCallIdSource {
     state: u64,
     /// The ids of this message.
     used: HashSet<String>,
 }
 
-impl ToolCallIds {
-    pub(super) fn new(seed: u64) -> ToolCallIds {
-        ToolCallIds { state: seed, used: HashSet::new() }
+impl ToolCallIdSource {
+    pub(super) fn new(seed: u64) -> ToolCallIdSource {
+        ToolCallIdSource { state: seed, used: HashSet::new() }
     }
 
     /// The id that the model has written, if it can be kept: one that is valid and that no other call has.
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn the_seed_decides_the_ids() {
         let minted = |seed| {
-            let mut ids = ToolCallIds::new(seed);
+            let mut ids = ToolCallIdSource::new(seed);
             [ids.mint(), ids.mint()]
         };
         assert_eq!(minted(0), minted(0));
@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn an_id_is_used_once() {
-        let first = ToolCallIds::new(7).mint();
-        let mut ids = ToolCallIds::new(7);
+        let first = ToolCallIdSource::new(7).mint();
+        let mut ids = ToolCallIdSource::new(7);
         assert_eq!(ids.keep(&first).as_deref(), Some(&*first));
         assert_eq!(ids.keep(&first), None);
         assert_ne!(ids.mint(), first);
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn other_forms_are_not_kept() {
-        let mut ids = ToolCallIds::new(0);
+        let mut ids = ToolCallIdSource::new(0);
         for id in ["", "VvvODy9m", "VvvODy9mTT", "VvvODy9m\n", "VvvODy9m-", "VvvODy9é"] {
             assert_eq!(ids.keep(id), None, "{id:?}");
         }

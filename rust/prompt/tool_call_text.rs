@@ -11,7 +11,7 @@
 //! if it turns out not to be a call.
 
 use super::json_extent::Extent;
-use super::tool_call_ids::ToolCallIds;
+use super::tool_call_ids::ToolCallIdSource;
 use crate::json::{self, Json, is_white};
 
 /// What has become certain.
@@ -136,7 +136,12 @@ impl ToolCallText {
     }
 
     /// Takes more text; what it makes certain is added to the events.
-    pub(super) fn push(&mut self, text: &str, ids: &mut ToolCallIds, events: &mut Vec<Event>) -> Progress {
+    pub(super) fn push(
+        &mut self,
+        text: &str,
+        ids: &mut ToolCallIdSource,
+        events: &mut Vec<Event>,
+    ) -> Progress {
         self.text.push_str(text);
         while let Some(&byte) = self.text.as_bytes().get(self.at) {
             match self.step(byte, ids, events) {
@@ -161,7 +166,12 @@ impl ToolCallText {
     }
 
     /// Takes a byte, or leaves it for the state that it leads to. Whether the section is over.
-    fn step(&mut self, byte: u8, ids: &mut ToolCallIds, events: &mut Vec<Event>) -> Result<bool, NoCall> {
+    fn step(
+        &mut self,
+        byte: u8,
+        ids: &mut ToolCallIdSource,
+        events: &mut Vec<Event>,
+    ) -> Result<bool, NoCall> {
         let at = self.at;
         self.at += 1;
         self.state = match self.state {
@@ -238,7 +248,7 @@ impl ToolCallText {
         &mut self,
         field: Field,
         byte: u8,
-        ids: &mut ToolCallIds,
+        ids: &mut ToolCallIdSource,
         events: &mut Vec<Event>,
     ) -> Result<State, NoCall> {
         let start = self.at;
@@ -260,7 +270,7 @@ impl ToolCallText {
         &mut self,
         field: Field,
         start: usize,
-        ids: &mut ToolCallIds,
+        ids: &mut ToolCallIdSource,
         events: &mut Vec<Event>,
     ) -> Result<(), NoCall> {
         let raw = &self.text[start..self.at];
@@ -291,7 +301,7 @@ impl ToolCallText {
     }
 
     /// Gives a call out whose name is known and whose arguments are, or have begun.
-    fn start(&mut self, ids: &mut ToolCallIds, events: &mut Vec<Event>) {
+    fn start(&mut self, ids: &mut ToolCallIdSource, events: &mut Vec<Event>) {
         let (index, name) = (self.index, self.call.name.clone().unwrap_or_default());
         let id = self.call.id.take().unwrap_or_else(|| ids.mint());
         self.call.is_started = true;
@@ -333,7 +343,7 @@ mod tests {
 
     /// The events of a text given in pieces, and what is left of it.
     fn events(pieces: &[&str]) -> (Vec<Event>, Option<String>) {
-        let (mut text, mut ids, mut events) = (ToolCallText::new(0), ToolCallIds::new(0), Vec::new());
+        let (mut text, mut ids, mut events) = (ToolCallText::new(0), ToolCallIdSource::new(0), Vec::new());
         for piece in pieces {
             if text.push(piece, &mut ids, &mut events) != Progress::Open {
                 break;
