@@ -31,6 +31,7 @@ test: lint tables test-rust test-python
 
 .PHONY: test-long  ## the long profile: more examples, real models, every code point
 test-long: dev-install
+	$(BIN)/pip install --quiet --require-hashes -r requirements/integrations.txt
 	PROPTEST_CASES=1000 cargo test --release --locked --quiet
 	NEMO_FAST_TEST_PROFILE=long $(BIN)/python -m pytest -m "long or not long" --timeout 3600
 
@@ -87,6 +88,7 @@ lock: $(VENV)/run
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt requirements/run.in -o requirements/run.txt
 	$(COMPILE) --constraint requirements/dev.txt requirements/peers.in -o requirements/peers.txt
+	$(COMPILE) --constraint requirements/dev.txt requirements/integrations.in -o requirements/integrations.txt
 	cargo update
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

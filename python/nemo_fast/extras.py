@@ -17,3 +17,13 @@ def missing_extra(package: str, extra: str) -> ImportError:
     return ImportError(
         f"the package `{package}` is not installed: pip install 'nemo-fast[{extra}]'", name=package
     )
+
+
+def missing_library(package: str) -> ImportError:
+    """Return the error for a library that is integrated with, but not installed; no extra brings it.
+
+    >>> raise missing_library("semchunk")
+    Traceback (most recent call last):
+    ImportError: the package `semchunk` is not installed: pip install semchunk
+    """
+    return ImportError(f"the package `{package}` is not installed: pip install {package}", name=package)
