@@ -1,27 +1,30 @@
-"""A model folder's Jinja chat template, rendered in a sandbox.
+"""A model folder's Jinja chat templates: where they lie, and a conversation rendered by one.
 
-The variables, filters and extensions are those that Hugging Face's templates rely on. It makes text only:
-what the control strings in that text mean is decided by the tokenizer, and nothing here keeps a user's text
-from forging them. Mistral Nemo's own prompts do not come this way.
+A template makes text only: what the control strings in that text mean is decided by the tokenizer, and
+nothing here keeps a user's text from forging them. Mistral Nemo's own prompts do not come this way.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from nemo_fast._native import PromptError
+from nemo_fast._native import TokenizerError
 from nemo_fast.extras import missing_extra
+from nemo_fast.template_messages import prompt_error, template_messages, template_tools
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from jinja2 import Template
 
+    from nemo_fast._native import PromptError
+    from nemo_fast._native import _Messages as Messages
+    from nemo_fast._native import _Tools as Tools
+
 # Stands at the end of the message to be continued while the template is rendered: all after it is cut off.
+# The space behind it is gone if the template trims contents, so that the message's own is to go, too.
 _END_OF_MESSAGE = "<nemo-fast: end of the final message>"
 
 
@@ -40,83 +43,106 @@ class ChatTemplate:
         self.name = name
         self._special_tokens = dict(special_tokens or {})
 
-    @classmethod
-    def from_folder(cls, folder: Path, tokenizer_config: Mapping[str, Any]) -> ChatTemplate | None:
-        """Return the template of `chat_template.jinja` or of `tokenizer_config.json`, None if there is none.
-
-        The file of its own wins, as in Hugging Face's library; of several named ones, `default` is taken.
-        """
-        special_tokens = {
-            key: text
-            for key, value in tokenizer_config.items()
-            if key.endswith("_token") and (text := token_text(value)) is not None
-        }
-        file = folder / "chat_template.jinja"
-        if file.is_file():
-            return cls(file.read_text(encoding="utf-8"), name=str(file), special_tokens=special_tokens)
-        found = tokenizer_config.get("chat_template")
-        if isinstance(found, list):
-            named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
-            found = named.get("default")
-        if not isinstance(found, str):
-            return None
-        return cls(found, name=str(folder / "tokenizer_config.json"), special_tokens=special_tokens)
-
-    def render(self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False) -> str:
+    def render(
+        self, messages: Messages, tools: Tools | None = None, *, continue_final_message: bool = False
+    ) -> str:
         """Return the text of the prompt that asks for the assistant's next message.
 
-        `messages`: dicts with `role` (str) and `content` (str, or a list of text parts, which become lines).
-        `continue_final_message`: the last message is the assistant's and is left open. Errors: `PromptError`.
+        `messages` and `tools`: as `template_messages` says. `continue_final_message`: the last message is
+        the assistant's and is left open. Tools, or calls, that the template would leave out are an error.
+        Errors: `PromptError`; where the template fails, `error_type` is jinja2's or Python's class for it.
+
+        >>> template = ChatTemplate("{{ tools | tojson }}", name="example")
+        >>> template.render([{"role": "user", "content": "Hi"}], [{"function": {"name": "ping"}}])
+        '[{"function": {"name": "ping"}}]'
         """
-        checked = [_checked(message, index) for index, message in enumerate(messages)]
-        if not checked:
-            raise PromptError("there are no messages")
+        checked, definitions = template_messages(messages), template_tools(tools)
+        template, variables = self._compiled
+        if definitions and "tools" not in variables:
+            raise self._error("it has no place for tools")
+        if "tool_calls" not in self.source and any("tool_calls" in message for message in checked):
+            raise self._error("it has no place for calls of tools")
         if not continue_final_message:
-            return self._render(checked, add_generation_prompt=True)
+            return self._render(template, checked, definitions, add_generation_prompt=True)
         final = checked[-1]
         if final["role"] != "assistant":
-            raise PromptError(f"the final message to continue is of role {final['role']!r}, not 'assistant'")
-        final["content"] += _END_OF_MESSAGE
-        text, mark, _ = self._render(checked, add_generation_prompt=False).rpartition(_END_OF_MESSAGE)
+            raise prompt_error(f"the final message to continue is of role {final['role']!r}, not 'assistant'")
+        if final["content"] is None:
+            raise prompt_error("the final message to continue has no text")
+        final["content"] += _END_OF_MESSAGE + " "
+        rendered = self._render(template, checked, definitions, add_generation_prompt=False)
+        text, mark, rest = rendered.rpartition(_END_OF_MESSAGE)
         if not mark:
-            raise PromptError(f"chat template {self.name}: it leaves the final message out")
-        return text
+            raise self._error("it leaves the final message out")
+        return text if rest.startswith(" ") else text.rstrip()
 
-    def _render(self, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
-        template = self._template
-        from jinja2 import TemplateError
-
+    def _render(
+        self,
+        template: Template,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        *,
+        add_generation_prompt: bool,
+    ) -> str:
         try:
             return template.render(
                 messages=messages,
-                tools=None,
+                tools=tools,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
                 **self._special_tokens,
             )
-        # A template's expressions run as Python, so a message that it does not expect shows as any of these.
-        except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise PromptError(f"chat template {self.name}: {error}") from error
+        # A template's expressions run as Python: a message that it does not expect can show as any error.
+        except Exception as error:
+            raise self._error(str(error), type(error).__name__) from error
 
     @cached_property
-    def _template(self) -> Template:
+    def _compiled(self) -> tuple[Template, frozenset[str]]:
         try:
-            from jinja2 import TemplateError
-            from jinja2.ext import loopcontrols
-            from jinja2.sandbox import ImmutableSandboxedEnvironment
+            from nemo_fast.template_environment import compile_template
         except ImportError as error:
             raise missing_extra("jinja2", "hf") from error
-        # The text is a prompt, not a page: escaping for HTML would change it.
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = _strftime_now
         try:
-            return environment.from_string(self.source)
-        except TemplateError as error:
-            raise PromptError(f"chat template {self.name}: {error}") from error
+            return compile_template(self.source)
+        # Constant expressions are computed while compiling.
+        except Exception as error:
+            line = f"line {error.lineno}: " if hasattr(error, "lineno") else ""
+            raise self._error(f"{line}{error}", type(error).__name__) from error
+
+    def _error(self, fault: str, error_type: str = "TemplateError") -> PromptError:
+        return prompt_error(f"chat template {self.name}: {fault}", error_type)
+
+
+def folder_templates(folder: Path, tokenizer_config: Mapping[str, Any]) -> dict[str, ChatTemplate]:
+    """Return the templates of a folder by name: "default", and "tool_use" for conversations with tools.
+
+    Files win over `tokenizer_config.json`, as in Hugging Face's library: `chat_template.jinja`, and
+    `additional_chat_templates/tool_use.jinja`. Errors: `TokenizerError` for a file that is not UTF-8.
+
+    >>> from pathlib import Path
+    >>> named = [{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]
+    >>> list(folder_templates(Path("nowhere"), {"chat_template": named}))
+    ['default', 'tool_use']
+    """
+    special_tokens = {
+        key: text
+        for key, value in tokenizer_config.items()
+        if key.endswith("_token") and (text := token_text(value)) is not None
+    }
+    files = {
+        "default": folder / "chat_template.jinja",
+        "tool_use": folder / "additional_chat_templates" / "tool_use.jinja",
+    }
+    sources = {name: (_text(file), str(file)) for name, file in files.items() if file.is_file()}
+    if not sources:
+        found, config = tokenizer_config.get("chat_template"), str(folder / "tokenizer_config.json")
+        entries = found if isinstance(found, list) else [{"name": "default", "template": found}]
+        named = {entry.get("name"): entry.get("template") for entry in entries if isinstance(entry, dict)}
+        sources = {name: (source, config) for name in files if isinstance(source := named.get(name), str)}
+    return {
+        name: ChatTemplate(source, name=file, special_tokens=special_tokens)
+        for name, (source, file) in sources.items()
+    }
 
 
 def token_text(value: object) -> str | None:
@@ -129,45 +155,8 @@ def token_text(value: object) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _checked(message: object, index: int) -> dict[str, Any]:
-    """Return a copy of the message whose content is one string."""
-    if not isinstance(message, Mapping):
-        raise PromptError(f"message {index} is a {type(message).__name__}, not a dict")
-    role, content = message.get("role"), message.get("content")
-    if not isinstance(role, str):
-        raise PromptError(f"message {index} has no `role` that is a string")
-    if isinstance(content, list):
-        content = "\n".join(_part_text(part) for part in content)
-    if not isinstance(content, str):
-        raise PromptError(f"message {index} has no `content` that is a string or a list of text parts")
-    return {**message, "content": content}
-
-
-def _part_text(part: object) -> str:
-    """Return the text of a content part, which must be a text part."""
-    text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
-    if not isinstance(text, str):
-        raise PromptError(f"a message has a part that is not text: {part!r:.60}")
-    return text
-
-
-def _raise_exception(message: str) -> NoReturn:
-    from jinja2 import TemplateError
-
-    raise TemplateError(message)
-
-
-def _strftime_now(pattern: str) -> str:
-    return datetime.now().astimezone().strftime(pattern)
-
-
-def _to_json(
-    value: object,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{file}: {error}") from error

@@ -11,19 +11,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nemo_fast._native import PromptError, TokenizerError, TokenTable
-from nemo_fast.chat_template import ChatTemplate, token_text
+from nemo_fast._native import TokenizerError, TokenTable
+from nemo_fast.chat_template import folder_templates, token_text
 from nemo_fast.extras import missing_extra
 from nemo_fast.hf_vocabulary import added_tokens, read_json_object, token_bytes
+from nemo_fast.template_messages import prompt_error, read_request, template_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
     import tokenizers
     from typing_extensions import Buffer
 
     from nemo_fast._native import StreamDecoder
+    from nemo_fast._native import _Messages as Messages
+    from nemo_fast._native import _Request as ChatRequest
+    from nemo_fast._native import _Tools as Tools
 
 
 class HfTokenizer:
@@ -55,7 +59,7 @@ class HfTokenizer:
         self._bos_id = self._configured_id(config, "bos_token")
         self._eos_id = self._configured_id(config, "eos_token")
         self._adds_bos = self._configured_to_add_bos(config)
-        self._template = ChatTemplate.from_folder(folder, config)
+        self._templates = folder_templates(folder, config)
         self._folder = folder
 
     @property
@@ -135,28 +139,48 @@ class HfTokenizer:
         return self.token_table.stream_decoder(special=special)
 
     def encode_chat(
-        self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
+        self, messages: Messages, tools: Tools | None = None, *, continue_final_message: bool = False
     ) -> list[int]:
         """Return the ids of the prompt that asks for the assistant's next message.
 
-        Control strings in the messages are parsed. Errors: `PromptError`.
+        `messages`: in OpenAI's shape, with calls of tools and their results, or objects with `model_dump`.
+        `tools`: definitions, which the template gets as they are; a folder's template `tool_use` is taken
+        where there are any. With `continue_final_message` the last message, an assistant's, stays open.
+
+        Not safe against forged control tokens: control strings in the messages are parsed. Errors:
+        `PromptError` that names the message, or the template's file; `error_type` is the class of its error.
         """
-        text = self.render_chat(messages, continue_final_message=continue_final_message)
+        text = self.render_chat(messages, tools, continue_final_message=continue_final_message)
         return list(self._parsing.encode(_characters(text), add_special_tokens=False).ids)
 
     def count_chat(
-        self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
+        self, messages: Messages, tools: Tools | None = None, *, continue_final_message: bool = False
     ) -> int:
-        """Return the number of ids of a chat: `len(encode_chat(messages))`."""
-        return len(self.encode_chat(messages, continue_final_message=continue_final_message))
+        """Return the number of ids of a chat: `len(encode_chat(messages, tools))`."""
+        return len(self.encode_chat(messages, tools, continue_final_message=continue_final_message))
 
     def render_chat(
-        self, messages: Iterable[Mapping[str, Any]], *, continue_final_message: bool = False
+        self, messages: Messages, tools: Tools | None = None, *, continue_final_message: bool = False
     ) -> str:
-        """Return the text that the folder's template makes of a chat. Errors: `PromptError`."""
-        if self._template is None:
-            raise PromptError(f"{self._folder} has no chat template")
-        return self._template.render(messages, continue_final_message=continue_final_message)
+        """Return the text that the folder's template makes of a chat: what `encode_chat` encodes."""
+        definitions = template_tools(tools)
+        template = (definitions and self._templates.get("tool_use")) or self._templates.get("default")
+        if not template:
+            without = " for conversations without tools" if self._templates else ""
+            raise prompt_error(f"{self._folder} has no chat template{without}")
+        return template.render(messages, definitions, continue_final_message=continue_final_message)
+
+    def encode_request(self, request: ChatRequest) -> list[int]:
+        """Return the ids of the prompt for a whole request in OpenAI's shape: a mapping, or its JSON.
+
+        Its `messages`, `tools` and `continue_final_message` count; other fields are not looked at.
+        """
+        messages, tools, continues = read_request(request)
+        return self.encode_chat(messages, tools, continue_final_message=continues)
+
+    def count_request(self, request: ChatRequest) -> int:
+        """Return the number of ids of a request's prompt: `len(encode_request(request))`."""
+        return len(self.encode_request(request))
 
     def _configured_to_add_bos(self, config: Mapping[str, Any]) -> bool:
         """Read `add_bos_token`; where it is missing, ask what the file's own post-processor adds."""

@@ -38,6 +38,24 @@ CHAT_TEMPLATE = (
 )
 
 
+_RANDOM_CONFIG = {
+    "model_type": "mistral",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "vocab_size": 100,
+    "rope_theta": 10000.0,
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
 def read_safetensors(path):
     """Return metadata and tensors: {name: (dtype, shape, bytes)}; the header is checked on the way."""
     content = path.read_bytes()
@@ -71,22 +89,7 @@ def write_random_model(folder, *, seed=0, tensors=None, **changes):
 
     `changes`: to its config; `tensors`: to its weights. None takes a key or a tensor away.
     """
-    config = {
-        "model_type": "mistral",
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 16,
-        "vocab_size": 100,
-        "rope_theta": 10000.0,
-        "rms_norm_eps": 1e-5,
-        "max_position_embeddings": 512,
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    } | changes
+    config = _RANDOM_CONFIG | changes
     random = np.random.default_rng(seed)
     shapes = {**dense_shapes(config), **linear_shapes(config)}
     weights = {name: random.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
@@ -98,6 +101,26 @@ def write_random_model(folder, *, seed=0, tensors=None, **changes):
     config = {key: value for key, value in config.items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def write_model_that_says(folder, ids):
+    """Write a model whose likeliest answer to a chat is `ids`, all different and up to 62; return its folder.
+
+    Its layers add nothing: each id is embedded as a direction of its own, in which the head finds the next.
+    """
+    changes = {"hidden_size": 64, "vocab_size": 131_072}
+    assert len({4, 8, *ids}) == len(ids) + 2 <= changes["hidden_size"]
+    tensors = {
+        name: np.zeros(shape, np.float32) for name, shape in linear_shapes(_RANDOM_CONFIG | changes).items()
+    }
+    embedding, head = np.zeros((2, changes["vocab_size"], changes["hidden_size"]), np.float32)
+    # A prompt ends with [/INST] or [/TOOL_RESULTS].
+    embedding[[4, 8], 0] = 1
+    embedding[ids[:-1], range(1, len(ids))] = 1
+    head[ids, range(len(ids))] = 1
+    tensors |= {"model.embed_tokens.weight": embedding, "lm_head.weight": head}
+    tensors["model.norm.weight"] = np.ones(changes["hidden_size"], np.float32)
+    return write_random_model(folder, tensors=tensors, **changes)
 
 
 def write_gguf(path, folder, *, metadata=None, change=None, quantization=None):
@@ -161,6 +184,24 @@ def byte_level_vocabulary():
     merges = [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), ("Ġ", "w"), ("o", "r"), ("Ã", "©")]
     tokens = ["<|pad|>", "<|start|>", "<|end|>", *byte_alphabet(), *(left + right for left, right in merges)]
     return tokens, merges
+
+
+def write_byte_level_tokenizer(folder, chat_template):
+    """Write the tokenizer of `byte_level_vocabulary` with a template, or named ones; return the folder."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    tokens, merges = byte_level_vocabulary()
+    tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|pad|>", "<|start|>", "<|end|>"])
+    # A trainer's settings that must not reach a prompt.
+    tokenizer.enable_truncation(5)
+    tokenizer.enable_padding()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"bos_token": {"content": "<|start|>"}, "eos_token": "<|end|>", "chat_template": chat_template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
 
 
 def _permuted(weight, heads):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model_files import CHAT_TEMPLATE, GOLDEN, byte_level_vocabulary
+from model_files import CHAT_TEMPLATE, GOLDEN, byte_level_vocabulary, write_byte_level_tokenizer
+from template_shapes import HERMES
 
 from nemo_fast._native import PromptError, TokenizerError
+from nemo_fast.chat_template import ChatTemplate
 from nemo_fast.hf_tokenizer import HfTokenizer
 from nemo_fast.hf_vocabulary import token_bytes
 
@@ -24,20 +26,7 @@ TEXTS = st.text(max_size=60) | st.lists(
 
 @pytest.fixture(scope="module")
 def byte_level_folder(tmp_path_factory):
-    tokens, merges = byte_level_vocabulary()
-    model = tokenizers.models.BPE({token: index for index, token in enumerate(tokens)}, merges)
-    tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|pad|>", "<|start|>", "<|end|>"])
-    # A trainer's settings that must not reach a prompt.
-    tokenizer.enable_truncation(5)
-    tokenizer.enable_padding()
-    folder = tmp_path_factory.mktemp("byte-level")
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {"bos_token": {"content": "<|start|>"}, "eos_token": "<|end|>", "chat_template": CHAT_TEMPLATE}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    return folder
+    return write_byte_level_tokenizer(tmp_path_factory.mktemp("byte-level"), CHAT_TEMPLATE)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +142,51 @@ def test_chat(byte_level):
     assert byte_level.decode(ids, special="keep") == "<|start|>user\nhello<|end|>\n<|start|>assistant\n"
     assert [index for index in ids if index < 3] == [1, 2, 1]
     assert byte_level.count_chat(messages) == len(ids)
+
+
+def test_chat_with_tools(tmp_path):
+    """The template `tool_use` is taken where there are tools, and the text that it makes is encoded."""
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    messages = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "<|end|>"},
+    ]
+    both = [{"name": "default", "template": CHAT_TEMPLATE}, {"name": "tool_use", "template": HERMES}]
+    tokenizer = HfTokenizer(write_byte_level_tokenizer(tmp_path, both))
+    text = tokenizer.render_chat(iter(messages), iter([tool]))
+    assert text == ChatTemplate(HERMES, name="").render(messages, [tool])
+    ids = tokenizer.encode_chat(messages, [tool])
+    assert ids == tokenizer.encode(text, special="parse")
+    assert tokenizer.count_chat(messages, [tool]) == len(ids)
+    # What is written in a result becomes a control token: no template is safe against that.
+    assert ids.count(2) == 1
+    plain = messages[:1]
+    assert tokenizer.render_chat(plain, []) == ChatTemplate(CHAT_TEMPLATE, name="").render(plain)
+    with pytest.raises(PromptError, match=r"tokenizer_config\.json: it has no place for calls of tools"):
+        tokenizer.encode_chat(messages)
+    tokenizer = HfTokenizer(write_byte_level_tokenizer(tmp_path, both[1:]))
+    assert tokenizer.encode_chat(messages, [tool]) == ids
+    with pytest.raises(PromptError, match="has no chat template for conversations without tools"):
+        tokenizer.encode_chat(plain)
+
+
+def test_requests(byte_level, tmp_path):
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "w"}]
+    request = {"model": "m", "messages": messages, "continue_final_message": True, "temperature": 9}
+    ids = byte_level.encode_chat(messages, continue_final_message=True)
+    for form in (request, json.dumps(request), json.dumps(request).encode()):
+        assert byte_level.encode_request(form) == ids
+        assert byte_level.count_request(form) == len(ids)
+    assert byte_level.encode_request({"messages": messages}) == byte_level.encode_chat(messages) != ids
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    with pytest.raises(PromptError, match="it has no place for tools"):
+        byte_level.count_request(request | {"tools": tools})
+    tokenizer = HfTokenizer(write_byte_level_tokenizer(tmp_path, HERMES))
+    assert tokenizer.encode_request({"messages": messages, "tools": tools}) == tokenizer.encode_chat(
+        messages, tools
+    )
 
 
 def test_without_bos_or_template(sentencepiece_folder):
