@@ -1,7 +1,7 @@
 """A model in this process: loading a folder, and its answers.
 
 The work is done by `_native.Engine`, which knows token ids only. This module turns prompts into ids with the
-folder's tokenizer, and events into results.
+folder's tokenizer, and events into results; what an answer's text says is read by `chat_answer`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from nemo_fast._native import AssistantMessage, Checkpoint, Engine, __version__
+from nemo_fast._native import Checkpoint, Engine, Tokenizer, __version__
+from nemo_fast.chat_answer import TextAnswer, ToolAnswer, chat_finish_reason
+from nemo_fast.model_prompts import ModelPrompts
 from nemo_fast.model_tokenizer import load_tokenizer
 from nemo_fast.progress import progress_bar
 from nemo_fast.results import (
@@ -22,32 +24,33 @@ from nemo_fast.results import (
     ChatChunkChoice,
     ChatCompletion,
     ChatCompletionChunk,
+    ChatFinishReason,
     ChoiceDelta,
     Completion,
     CompletionChoice,
     CompletionChunk,
-    FinishReason,
     Usage,
 )
 from nemo_fast.sampling import MOST, SamplingOptions, engine_arguments, whole_number
 from nemo_fast.stream import Event, Request, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
     from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from nemo_fast._native import Tokenizer
+    from nemo_fast._native import _Messages as Messages
+    from nemo_fast._native import _Tools as Tools
     from nemo_fast.hf_tokenizer import HfTokenizer
 
     Ids = Sequence[int] | NDArray[np.integer[Any]]
-    Messages = Iterable[Mapping[str, Any]]
+    Answer = TextAnswer | ToolAnswer
 
 
-class Model:
+class Model(ModelPrompts):
     """A loaded model. Made by `Model.load`; safe from any thread; a context manager that frees the weights.
 
     >>> with Model.load("tests/golden/tiny-nemo-fp8-channel", context_length=128) as model:
@@ -158,9 +161,14 @@ class Model:
         an id outside the vocabulary, `ValueError` for an empty prompt or a parameter outside its range.
         """
         ids = self._prompt_ids(prompt)
-        texts, tokens, reasons = self._collect(self._submit(ids, sampling))
-        choices = tuple(map(CompletionChoice, range(len(texts)), texts, reasons, tokens))
-        usage = _usage(len(ids), sum(map(len, tokens)))
+        answers = _collect(self._submit(ids, engine_arguments(sampling)))
+        choices = tuple(
+            CompletionChoice(
+                index, "".join(event.text for event in events), events[-1].finish_reason, _token_ids(events)
+            )
+            for index, events in enumerate(answers)
+        )
+        usage = _usage(len(ids), sum(map(len, answers)))
         return Completion(**self._envelope("cmpl-", "text_completion"), choices=choices, usage=usage)
 
     def stream(self, prompt: str | Ids, **sampling: Unpack[SamplingOptions]) -> Stream[CompletionChunk]:
@@ -170,38 +178,68 @@ class Model:
         no choices and the usage. All arguments are checked before this returns.
         """
         ids = self._prompt_ids(prompt)
-        request = self._submit(ids, sampling)
+        request = self._submit(ids, engine_arguments(sampling))
         return Stream(request, self._completion_chunks(request, len(ids)))
 
     @overload
     def chat(
-        self, messages: Messages, *, stream: Literal[False] = False, **sampling: Unpack[SamplingOptions]
+        self,
+        messages: Messages,
+        *,
+        tools: Tools | None = None,
+        stream: Literal[False] = False,
+        **sampling: Unpack[SamplingOptions],
     ) -> ChatCompletion: ...
 
     @overload
     def chat(
-        self, messages: Messages, *, stream: Literal[True], **sampling: Unpack[SamplingOptions]
+        self,
+        messages: Messages,
+        *,
+        tools: Tools | None = None,
+        stream: Literal[True],
+        **sampling: Unpack[SamplingOptions],
     ) -> Stream[ChatCompletionChunk]: ...
 
     def chat(
-        self, messages: Messages, *, stream: bool = False, **sampling: Unpack[SamplingOptions]
+        self,
+        messages: Messages,
+        *,
+        tools: Tools | None = None,
+        stream: bool = False,
+        **sampling: Unpack[SamplingOptions],
     ) -> ChatCompletion | Stream[ChatCompletionChunk]:
         """Answer a conversation of OpenAI-shaped messages: `{"role": "user", "content": "…"}`.
 
-        With `stream=True` the answer comes as chunks with OpenAI's deltas: the role first, then text, then
-        the finish reason; the last chunk has the usage. Raises as `generate` does, and `PromptError` for
-        messages that the chat format does not allow.
+        `tools`: definitions of functions that the model may call. Its calls are the message's `tool_calls`;
+        where it stopped after them, the finish reason is "tool_calls". Longer ids of calls in the
+        conversation are cut to their last nine characters. In a folder's chat template calls look as that
+        template wants, and the content has them as they were written.
+
+        With `stream=True` the answer comes as chunks with OpenAI's deltas: the role first, then text and
+        calls, then the finish reason; the last chunk has the usage. Raises as `generate` does, and
+        `PromptError` for messages that the chat format does not allow.
         """
-        if self._tokenizer is None:
-            raise ValueError(f"{self._name} has no tokenizer: it can generate from token ids, not chat")
-        ids = self._tokenizer.encode_chat(list(messages))
-        request = self._submit(ids, sampling)
+        tokenizer = self._any_tokenizer()
+        arguments = engine_arguments(sampling)
+        caller = None
+        if isinstance(tokenizer, Tokenizer):
+            ids = tokenizer.encode_chat(messages, tools, tool_call_ids="last9")
+            caller = None if tools is None else tokenizer
+        else:
+            ids = tokenizer.encode_chat(messages, tools)
+
+        def new_answer(choice: int) -> Answer:
+            return ToolAnswer(caller, seed=arguments["seed"] + choice) if caller else TextAnswer()
+
+        request = self._submit(ids, arguments)
         if stream:
-            return Stream(request, self._chat_chunks(request, len(ids)))
-        texts, tokens, reasons = self._collect(request)
-        answers = [AssistantMessage(text) for text in texts]
-        choices = tuple(map(ChatChoice, range(len(texts)), answers, reasons, tokens))
-        usage = _usage(len(ids), sum(map(len, tokens)))
+            return Stream(request, self._chat_chunks(request, len(ids), new_answer))
+        answers = _collect(request)
+        choices = tuple(
+            _chat_choice(index, events, new_answer(index)) for index, events in enumerate(answers)
+        )
+        usage = _usage(len(ids), sum(map(len, answers)))
         return ChatCompletion(**self._envelope("chatcmpl-", "chat.completion"), choices=choices, usage=usage)
 
     def logits(self, ids: Ids, *, positions: Sequence[int] | None = None) -> NDArray[np.float32]:
@@ -225,23 +263,8 @@ class Model:
         # A folder's own tokenizer says whether its model expects the token: SmolLM2's does not.
         return self._tokenizer.encode(prompt, bos=getattr(self._tokenizer, "adds_bos", True))
 
-    def _submit(self, ids: Ids, sampling: SamplingOptions) -> Request:
-        return Request(self._engine, self._engine.submit(ids, **engine_arguments(sampling)))
-
-    def _collect(
-        self, request: Request
-    ) -> tuple[list[str], list[tuple[int, ...]], list[FinishReason | None]]:
-        """Wait for the whole answer: text, token ids and finish reason of each choice."""
-        events: dict[int, list[Event]] = {}
-        try:
-            for event in request:
-                events.setdefault(event.choice, []).append(event)
-        finally:
-            request.cancel()
-        ordered = [events[choice] for choice in sorted(events)]
-        texts = ["".join(event.text for event in choice) for choice in ordered]
-        tokens = [tuple(event.token_id for event in choice) for choice in ordered]
-        return texts, tokens, [choice[-1].finish_reason for choice in ordered]
+    def _submit(self, ids: Ids, arguments: dict[str, Any]) -> Request:
+        return Request(self._engine, self._engine.submit(ids, **arguments))
 
     def _completion_chunks(self, request: Request, prompt_tokens: int) -> Iterator[CompletionChunk]:
         envelope = self._envelope("cmpl-", "text_completion")
@@ -259,23 +282,29 @@ class Model:
                 ids.clear()
         yield CompletionChunk(**envelope, choices=(), usage=_usage(prompt_tokens, made))
 
-    def _chat_chunks(self, request: Request, prompt_tokens: int) -> Iterator[ChatCompletionChunk]:
+    def _chat_chunks(
+        self, request: Request, prompt_tokens: int, new_answer: Callable[[int], Answer]
+    ) -> Iterator[ChatCompletionChunk]:
         envelope = self._envelope("chatcmpl-", "chat.completion.chunk")
         made = 0
-        begun: set[int] = set()
+        answers: dict[int, Answer] = {}
 
-        def chunk(choice: int, delta: ChoiceDelta, reason: FinishReason | None = None) -> ChatCompletionChunk:
+        def chunk(
+            choice: int, delta: ChoiceDelta, reason: ChatFinishReason | None = None
+        ) -> ChatCompletionChunk:
             return ChatCompletionChunk(**envelope, choices=(ChatChunkChoice(choice, delta, reason),))
 
         for event in request:
             made += 1
-            if event.choice not in begun:
-                begun.add(event.choice)
+            if event.choice not in answers:
+                answers[event.choice] = new_answer(event.choice)
                 yield chunk(event.choice, ChoiceDelta(role="assistant", content=""))
-            if event.text:
-                yield chunk(event.choice, ChoiceDelta(content=event.text))
+            answer = answers[event.choice]
+            for delta in answer.push(event):
+                yield chunk(event.choice, delta)
             if event.finish_reason is not None:
-                yield chunk(event.choice, ChoiceDelta(), event.finish_reason)
+                reason = chat_finish_reason(answer.message(), event.finish_reason)
+                yield chunk(event.choice, ChoiceDelta(), reason)
         yield ChatCompletionChunk(**envelope, choices=(), usage=_usage(prompt_tokens, made))
 
     def _envelope(self, prefix: str, kind: str) -> dict[str, Any]:
@@ -286,6 +315,29 @@ class Model:
             "model": self._name,
             "system_fingerprint": self._fingerprint,
         }
+
+
+def _collect(request: Request) -> list[list[Event]]:
+    """Wait for the whole answer, and return the events of each choice."""
+    events: dict[int, list[Event]] = {}
+    try:
+        for event in request:
+            events.setdefault(event.choice, []).append(event)
+    finally:
+        request.cancel()
+    return [events[choice] for choice in sorted(events)]
+
+
+def _chat_choice(index: int, events: list[Event], answer: Answer) -> ChatChoice:
+    for event in events:
+        answer.push(event)
+    message = answer.message()
+    reason = chat_finish_reason(message, events[-1].finish_reason)
+    return ChatChoice(index, message, reason, _token_ids(events))
+
+
+def _token_ids(events: list[Event]) -> tuple[int, ...]:
+    return tuple(event.token_id for event in events)
 
 
 def _usage(prompt_tokens: int, completion_tokens: int) -> Usage:

@@ -9,9 +9,10 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from nemo_fast._native import AssistantMessage
+from nemo_fast._native import AssistantMessage, ToolCallDelta
 
 FinishReason = Literal["stop", "length"]
+ChatFinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class _Result:
@@ -28,7 +29,7 @@ class _Result:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, _Result | AssistantMessage):
+    if isinstance(value, _Result | AssistantMessage | ToolCallDelta):
         return value.to_dict()
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
@@ -109,7 +110,7 @@ class ChatChoice(_Result):
 
     index: int
     message: AssistantMessage
-    finish_reason: FinishReason | None
+    finish_reason: ChatFinishReason | None
     token_ids: tuple[int, ...]
     logprobs: None = None
 
@@ -124,14 +125,15 @@ class ChatCompletion(_Envelope):
 
 @dataclass(frozen=True, slots=True)
 class ChoiceDelta(_Result):
-    """What a chunk adds to a message."""
+    """What a chunk adds to a message: text to append, or the start or more arguments of a call."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: tuple[ToolCallDelta, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is new only: OpenAI leaves the rest out."""
-        return {name: value for name, value in _Result.to_dict(self).items() if value is not None}
+        return {name: value for name, value in _Result.to_dict(self).items() if value not in (None, [])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class ChatChunkChoice(_Result):
 
     index: int
     delta: ChoiceDelta
-    finish_reason: FinishReason | None = None
+    finish_reason: ChatFinishReason | None = None
     logprobs: None = None
 
 

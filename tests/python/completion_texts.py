@@ -1,9 +1,14 @@
-"""Texts that a model may write for calls of tools, right and wrong, and a slow reading of them."""
+"""Texts that a model may write for calls of tools, right and wrong, and a slow reading of them.
+
+And what a client does with the deltas of a message.
+"""
 
 import json
 import re
 
 from hypothesis import strategies as st
+
+from nemo_fast import AssistantMessage, ToolCall
 
 WHITE = re.compile(r"[ \t\n\r]*")
 
@@ -80,6 +85,23 @@ def slow(texts):
         calls += [(name, arguments) for name, arguments, _ in of_section]
         content += left
     return calls, content
+
+
+def joined(deltas):
+    """Join deltas as a client does: by the index of the call."""
+    content, calls = "", []
+    for delta in deltas:
+        assert (delta.content is None) == (len(delta.tool_calls) == 1)
+        content += delta.content or ""
+        for call in delta.tool_calls:
+            if call.id is None:
+                assert (call.index, call.name, call.type) == (len(calls) - 1, None, None)
+                assert call.arguments
+                calls[-1][2] += call.arguments
+            else:
+                assert (call.index, call.type, call.arguments) == (len(calls), "function", "")
+                calls.append([call.id, call.name, ""])
+    return AssistantMessage(content if content or not calls else None, [ToolCall(*call) for call in calls])
 
 
 # Values as a model may write them, nested and full of what could be taken for structure.

@@ -7,12 +7,12 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from completion_texts import broken_calls, broken_lists, legal_calls, slow, soup
+from completion_texts import broken_calls, broken_lists, joined, legal_calls, slow, soup
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import nemo_fast
-from nemo_fast import AssistantMessage, Tokenizer, TokenizerError, ToolCall
+from nemo_fast import AssistantMessage, Tokenizer, TokenizerError
 
 MARKER, END = 9, 2
 TOKENIZER = Tokenizer()
@@ -33,23 +33,6 @@ def whole(*parts, seed=0):
 def streamed(ids, seed=0):
     parser = TOKENIZER.completion_parser(seed=seed)
     return [delta for token in ids for delta in parser.push(token)] + parser.finish()
-
-
-def joined(deltas):
-    """Join deltas as a client does: by the index of the call."""
-    content, calls = "", []
-    for delta in deltas:
-        assert (delta.content is None) == (len(delta.tool_calls) == 1)
-        content += delta.content or ""
-        for call in delta.tool_calls:
-            if call.id is None:
-                assert (call.index, call.name, call.type) == (len(calls) - 1, None, None)
-                assert call.arguments
-                calls[-1][2] += call.arguments
-            else:
-                assert (call.index, call.type, call.arguments) == (len(calls), "function", "")
-                calls.append([call.id, call.name, ""])
-    return AssistantMessage(content if content or not calls else None, [ToolCall(*call) for call in calls])
 
 
 def check_ids(message):
