@@ -46,6 +46,11 @@ impl PyToolCall {
         Ok(call)
     }
 
+    /// Return the same as `to_dict`, under the name of pydantic's objects: a prompt takes it in a message.
+    fn model_dump<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.to_dict(py)
+    }
+
     fn __getnewargs__(&self) -> (&str, &str, &str) {
         (&self.id, &self.name, &self.arguments)
     }
@@ -113,6 +118,11 @@ impl PyAssistantMessage {
             message.set_item("tool_calls", calls)?;
         }
         Ok(message)
+    }
+
+    /// Return the same as `to_dict`, under the name of pydantic's objects: a prompt takes it as a message.
+    fn model_dump<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.to_dict(py)
     }
 
     /// Return the JSON that a server sends, UTF-8.

@@ -153,10 +153,10 @@ def test_a_model_calls_a_tool(caller):
     assert fields["choices"][0]["message"]["tool_calls"] == [call]
     # Back in the conversation, it has either text or calls.
     result = {"role": "tool", "tool_call_id": call["id"], "content": "1"}
-    again = [USER, choice.message.to_dict(), result]
     with pytest.raises(PromptError, match="either"):
-        caller.count_chat(again, [TOOL])
-    again[1]["content"] = None
+        caller.count_chat([USER, choice.message, result], [TOOL])
+    again = [USER, AssistantMessage(None, choice.message.tool_calls), result]
+    assert caller.encode_chat(again) == caller.encode_chat([again[0], again[1].to_dict(), result])
     assert caller.chat(again, tools=[TOOL], temperature=0, max_tokens=40).choices[0].message.tool_calls
 
 

@@ -309,6 +309,7 @@ def test_the_values_are_values():
     )
     with pytest.raises(AttributeError):
         message.content = "b"
+    assert message.model_dump() == message.to_dict()
     delta = streamed(encode("a"))[0]
     assert repr(delta) == "MessageDelta(content='a', tool_calls=())"
     ids = [MARKER, *encode('{"name": "f", "arguments": {}}')]

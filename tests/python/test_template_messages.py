@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemo_fast import PromptError
+from nemo_fast import AssistantMessage, PromptError, ToolCall
 from nemo_fast.template_messages import read_request, template_messages, template_tools
 
 USER = {"role": "user", "content": "Hi"}
@@ -80,6 +80,15 @@ def test_objects_and_other_mappings():
         USER,
         {"role": "assistant", "content": None, "tool_calls": [expected]},
     ]
+
+
+def test_our_own_answers():
+    message = AssistantMessage("So:", [ToolCall("VvvODy9mT", "add", '{"a": 1}')])
+    as_message, as_calls = template_messages(
+        [message, {"role": "assistant", "content": "So:", "tool_calls": message.tool_calls}]
+    )
+    assert as_message == as_calls
+    assert as_message["tool_calls"][0]["function"] == {"name": "add", "arguments": {"a": 1}}
 
 
 def test_tools_keep_all_their_keys_in_order():
