@@ -213,8 +213,9 @@ class Model(ModelPrompts):
 
         `tools`: definitions of functions that the model may call. Its calls are the message's `tool_calls`;
         where it stopped after them, the finish reason is "tool_calls". Longer ids of calls in the
-        conversation are cut to their last nine characters. In a folder's chat template calls look as that
-        template wants, and the content has them as they were written.
+        conversation are cut to their last nine characters. With a folder's chat template, calls of the answer
+        are content, as they were written, and control strings in messages are parsed: only Mistral Nemo's own
+        format is safe against forged control tokens.
 
         With `stream=True` the answer comes as chunks with OpenAI's deltas: the role first, then text and
         calls, then the finish reason; the last chunk has the usage. Raises as `generate` does, and

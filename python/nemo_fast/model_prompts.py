@@ -116,7 +116,7 @@ class ModelPrompts:
         tokenizer = self._any_tokenizer()
         if isinstance(tokenizer, Tokenizer):
             return tokenizer
-        raise ValueError(f"{needed_for} needs Mistral Nemo's chat format; {self._name} has a chat template")
+        raise ValueError(f"{needed_for} needs Mistral Nemo's chat format, which {self._name} has not")
 
     def _encoder(self, options: ChatOptions | RequestOptions) -> Tokenizer:
         """Return the tokenizer, which takes these options."""
