@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from nemo_fast._native import AssistantMessage, CompletionParser, FittedChat
+    from nemo_fast._native import AssistantMessage, CompletionParser, Conversation, FittedChat
     from nemo_fast._native import _Messages as Messages
     from nemo_fast._native import _Mode as Mode
     from nemo_fast._native import _Policy as Policy
@@ -86,6 +86,16 @@ class ModelPrompts:
         return self._nemo_tokenizer("fit_chat").fit_chat(
             messages, max_tokens, tools, reserve=reserve, policy=policy, **options
         )
+
+    def conversation(
+        self,
+        messages: Messages = (),
+        tools: Tools | None = None,
+        *,
+        tool_call_ids: ToolCallIds = "strict",
+    ) -> Conversation:
+        """Return a conversation that is counted as it grows: `Tokenizer.conversation`."""
+        return self._nemo_tokenizer("conversation").conversation(messages, tools, tool_call_ids=tool_call_ids)
 
     def encode_request(self, request: ChatRequest, **options: Unpack[RequestOptions]) -> list[int]:
         """Return the token ids of the prompt for a whole request: `Tokenizer.encode_request`."""

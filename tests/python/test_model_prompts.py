@@ -22,6 +22,7 @@ CALLS = {
     "count_chat": ([OPEN], {"continue_final_message": True}),
     "render_chat": ([LATER, [TOOL]], {"mode": "agnostic"}),
     "fit_chat": ([LATER, 40, [TOOL]], {"reserve": 2, "policy": "keep_ends", "mode": "test"}),
+    "conversation": ([LATER, [TOOL]], {"tool_call_ids": "last9"}),
     "encode_request": ([REQUEST], {"mode": "serving"}),
     "count_request": ([REQUEST], {"tool_call_ids": "last9"}),
     "encode_fim": (["def f(", "return"], {}),
@@ -55,6 +56,8 @@ def test_they_are_those_of_the_tokenizer(nemo, name):
     expected = getattr(Tokenizer(), name)(*positional, **options)
     if name == "fit_chat":
         found, expected = vars_of(found), vars_of(expected)
+    if name == "conversation":
+        found, expected = ((made.messages, made.token_count) for made in (found, expected))
     if name == "completion_parser":
         ids = CALLS["parse_completion"][0][0]
         found, expected = ([parser.push(token) for token in ids] for parser in (found, expected))
