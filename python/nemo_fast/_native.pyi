@@ -24,6 +24,7 @@ __all__ = [
     "MessageDelta",
     "NemoFastError",
     "PromptError",
+    "RequestCounts",
     "StreamDecoder",
     "TokenBatch",
     "TokenCounter",
@@ -170,6 +171,16 @@ class Tokenizer:
         tool_call_ids: _ToolCallIds = "strict",
         continue_final_message: bool = False,
     ) -> FittedChat: ...
+    def fit_request(
+        self,
+        request: Mapping[str, Any] | _ModelDump,
+        max_tokens: int,
+        *,
+        reserve: int = 0,
+        policy: _Policy = "drop_oldest",
+        mode: _Mode = "test",
+        tool_call_ids: _ToolCallIds = "strict",
+    ) -> FittedChat: ...
     def encode_request(
         self,
         request: _Request,
@@ -191,6 +202,22 @@ class Tokenizer:
         *,
         tool_call_ids: _ToolCallIds = "strict",
     ) -> Conversation: ...
+    def count_requests_file(
+        self,
+        path: str | PathLike[str],
+        *,
+        mode: _Mode = "test",
+        tool_call_ids: _ToolCallIds = "strict",
+        threads: int | None = None,
+    ) -> RequestCounts: ...
+    def count_request_lines(
+        self,
+        lines: str | bytes,
+        *,
+        mode: _Mode = "test",
+        tool_call_ids: _ToolCallIds = "strict",
+        threads: int | None = None,
+    ) -> RequestCounts: ...
     def encode_fim(self, prompt: str | bytes, suffix: str | bytes | None = None) -> list[int]: ...
     def parse_completion(self, ids: _Ids, *, seed: int | None = None) -> AssistantMessage: ...
     def completion_parser(self, *, seed: int | None = None) -> CompletionParser: ...
@@ -345,6 +372,18 @@ class FittedChat:
     def token_count(self) -> int: ...
     @property
     def dropped(self) -> list[int]: ...
+
+@final
+class RequestCounts:
+    @property
+    def lines(self) -> NDArray[np.int64]: ...
+    @property
+    def counts(self) -> NDArray[np.int64]: ...
+    @property
+    def errors(self) -> list[tuple[int, PromptError | TokenizerError]]: ...
+    @property
+    def total(self) -> int: ...
+    def __len__(self) -> int: ...
 
 @final
 class TokenCounter:

@@ -7,8 +7,8 @@
 //! `field_types`), or is put together from [`Message`]s and [`Tool`]s. It is checked (`validation`, `json_schema`) and written
 //! (`instruct_template`, `tool_json`) as segments, special tokens and texts, into one of three `sinks`; each text is
 //! encoded on its own and never parsed for special tokens, so that no message can forge one.
-//! `conversation` counts one that grows, `fit` drops turns until the rest fits. What the model answers is read by
-//! `completion`.
+//! `conversation` counts one that grows, `fit` drops turns until the rest fits, `request_lines` counts files of
+//! requests. What the model answers is read by `completion`.
 
 pub mod completion;
 mod conversation;
@@ -21,6 +21,7 @@ mod json_schema;
 mod message;
 mod message_reader;
 mod request;
+mod request_lines;
 mod request_reader;
 mod sinks;
 mod tool_call_ids;
@@ -36,6 +37,7 @@ pub use infilling::encode_fim;
 pub use message::{Arguments, Content, Message, Part, Role, Tool, ToolCall};
 pub use message_reader::{read_message, read_messages};
 pub use request::{Mode, PromptOptions, Request, ToolCallIds};
+pub use request_lines::{RequestCounts, count_request_lines};
 pub use request_reader::read_request;
 use sinks::{Count, Ids, Rendered, Sink};
 pub use tool_reader::read_tools;

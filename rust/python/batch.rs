@@ -195,7 +195,7 @@ impl PyTokenizer {
 }
 
 /// The option `threads`.
-fn thread_count(threads: Option<isize>) -> PyResult<NonZero<usize>> {
+pub(super) fn thread_count(threads: Option<isize>) -> PyResult<NonZero<usize>> {
     let Some(threads) = threads else { return Ok(cores()) };
     usize::try_from(threads)
         .ok()

@@ -179,12 +179,18 @@ fn json_text<'a>(request: &'a Bound<'_, PyAny>) -> PyResult<Option<std::borrow::
 }
 
 fn read(request: &Bound<'_, PyAny>) -> PyResult<Request<PyText>> {
-    let value = PyValue(request.clone());
-    let Some(fields) = value.mapping()? else {
-        let found = type_name(request);
-        return Err(PyTypeError::new_err(format!("a request must be a mapping or JSON, found {found}")));
-    };
-    prompt::read_request(&fields, &mut |pattern| is_regex(request.py(), pattern))
+    read_fields(&fields(request, "a mapping or JSON")?)
+}
+
+/// The fields of a request that is a mapping.
+pub(super) fn fields<'py>(request: &Bound<'py, PyAny>, expected: &str) -> PyResult<PyValue<'py>> {
+    PyValue(request.clone()).mapping()?.ok_or_else(|| {
+        PyTypeError::new_err(format!("a request must be {expected}, found {}", type_name(request)))
+    })
+}
+
+pub(super) fn read_fields(fields: &PyValue<'_>) -> PyResult<Request<PyText>> {
+    prompt::read_request(fields, &mut |pattern| is_regex(fields.0.py(), pattern))
 }
 
 /// Whether Python's `re` takes a pattern.

@@ -1,8 +1,6 @@
 //! Texts to token ids: the methods of `Tokenizer` that take one text or a file.
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 
 use numpy::PyArray1;
@@ -10,12 +8,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::convert;
+use super::file_bytes::with_file_bytes;
 use super::int_lists::int_list;
 use super::text_input::text as text_of;
 use super::tokenizer::PyTokenizer;
 use super::without_gil::{without_gil, without_gil_if_long};
 use crate::error::Error;
-use crate::mapped_file::map_file;
 use crate::tokenizer::{EncodeOptions, Text, TokenId, Tokenizer, cores};
 
 /// Units from which a text is shared among the threads of the process.
@@ -107,7 +105,7 @@ impl PyTokenizer {
     /// ...     nemo_fast.Tokenizer().count_file(path)
     /// 6
     fn count_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<usize> {
-        without_gil(py, || count_file(&self.inner, path))
+        without_gil(py, || with_file_bytes(&path, |bytes| Ok(self.inner.count_bytes(bytes, cores())?)))
     }
 }
 
@@ -143,17 +141,4 @@ fn count(tokenizer: &Tokenizer, text: Text<'_>) -> usize {
         return tokenizer.count_text(text);
     }
     tokenizer.count_texts(&[text], cores()).iter().sum::<i64>().unsigned_abs() as usize
-}
-
-fn count_file(tokenizer: &Tokenizer, path: PathBuf) -> Result<usize, Error> {
-    let mut file = File::open(&path).map_err(Error::io(&path))?;
-    let metadata = file.metadata().map_err(Error::io(&path))?;
-    // Files of the kernel say that they are empty, and are not.
-    if metadata.is_file() && metadata.len() > 0 {
-        let bytes = map_file(&file).map_err(Error::io(&path))?;
-        return Ok(tokenizer.count_bytes(&bytes, cores())?);
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(Error::io(path))?;
-    Ok(tokenizer.count_bytes(&bytes, cores())?)
 }

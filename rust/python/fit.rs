@@ -1,19 +1,19 @@
-//! Conversations that fit a budget: `Tokenizer.fit_chat` and its result.
+//! Conversations that fit a budget: `Tokenizer.fit_chat`, `Tokenizer.fit_request` and their result.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use super::chat::{conversation, mappings, options};
+use super::chat::{conversation, fields, mappings, options, read_fields};
 use super::convert::type_name;
 use super::prompt::PyText;
 use super::text_positions::natural_number;
 use super::tokenizer::PyTokenizer;
 use super::without_gil::without_gil_if_long;
-use crate::prompt::{Fitting, Policy, PromptOptions, Request};
+use crate::prompt::{Fitting, Key, Policy, PromptOptions, Request, Value};
 use crate::tokenizer::Tokenizer;
 
-/// A conversation that fits a budget; made by `fit_chat`.
+/// A conversation that fits a budget; made by `fit_chat` and `fit_request`.
 ///
 /// >>> fitted = nemo_fast.fit_chat([{"role": "user", "content": "Hello, how are you?"}], 100)
 /// >>> fitted
@@ -94,6 +94,40 @@ impl PyTokenizer {
         let list = PyList::new(messages.py(), objects)?;
         let request = conversation(&list, tools, continue_final_message)?;
         fit(&self.inner, &list, &request, options, &budget)
+    }
+    /// Do the same for a whole request, a mapping as in `encode_request`; its other fields are checked, too.
+    ///
+    /// >>> request = {"messages": [{"role": "user", "content": text} for text in ["Hello", "Hi"]], "temperature": 0.3}
+    /// >>> nemo_fast.Tokenizer().fit_request(request, 4)
+    /// FittedChat(messages=1, token_count=4, dropped=[0])
+    #[pyo3(
+        signature = (
+            request, max_tokens, *, reserve=None, policy=None, mode="test", tool_call_ids="strict"
+        ),
+        text_signature = "($self, request, max_tokens, *, reserve=0, policy='drop_oldest', mode='test', \
+                          tool_call_ids='strict')"
+    )]
+    #[allow(clippy::too_many_arguments, reason = "they are the arguments in Python")]
+    fn fit_request(
+        &self,
+        request: &Bound<'_, PyAny>,
+        max_tokens: &Bound<'_, PyAny>,
+        reserve: Option<&Bound<'_, PyAny>>,
+        policy: Option<&Bound<'_, PyAny>>,
+        mode: &str,
+        tool_call_ids: &str,
+    ) -> PyResult<PyFittedChat> {
+        let budget = Budget::new(max_tokens, reserve, policy)?;
+        let options = options(mode, tool_call_ids)?;
+        let fields = fields(request, "a mapping")?;
+        let read = read_fields(&fields)?;
+        let messages =
+            fields.field(Key::Messages)?.map(|messages| messages.elements()).transpose()?.flatten();
+        let objects: Vec<_> = messages.unwrap_or_default().into_iter().map(|value| value.0).collect();
+        if objects.len() != read.messages.len() {
+            return Err(PyTypeError::new_err("the messages of a request must be a list, found an iterator"));
+        }
+        fit(&self.inner, &PyList::new(request.py(), objects)?, &read, options, &budget)
     }
 }
 

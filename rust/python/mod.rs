@@ -21,11 +21,13 @@ mod convert;
 mod encode;
 mod engine;
 mod errors;
+mod file_bytes;
 mod files;
 mod fit;
 mod int_lists;
 mod json_values;
 mod prompt;
+mod request_lines;
 mod running_counts;
 mod text_input;
 mod text_output;
@@ -63,6 +65,8 @@ mod _native {
     use super::files::walk_files;
     #[pymodule_export]
     use super::fit::PyFittedChat;
+    #[pymodule_export]
+    use super::request_lines::PyRequestCounts;
     #[pymodule_export]
     use super::running_counts::{PyTokenCounter, PyTokenIndex};
     #[pymodule_export]

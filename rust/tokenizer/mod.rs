@@ -52,13 +52,13 @@ pub use budget::CostlyCharacter;
 pub use control_strings::ControlStrings;
 pub use counter::TokenCounter;
 #[cfg(feature = "python")]
-#[cfg(feature = "python")]
 pub(crate) use fast::Unit;
 pub use fast::{CpuChoice, CpuLevel};
 pub use index::TokenIndex;
 pub use loading::TokenizerParts;
 pub use offsets::OffsetUnit;
 pub use parallel::{Encoded, cores};
+pub(crate) use parallel::{in_parallel, threads_of};
 use pretokenizer::Pretokens;
 pub(crate) use safe_boundary::{first_safe, is_safe_between};
 pub use stream_decoder::StreamDecoder;
@@ -67,7 +67,6 @@ pub use text::{EncodeOptions, Text};
 pub use token_table::{SpecialPolicy, TokenTable, Utf8Policy};
 #[cfg(feature = "python")]
 pub(crate) use units::write_units;
-#[cfg(feature = "python")]
 pub(crate) use utf8::utf8;
 use vocabulary::Vocabulary;
 

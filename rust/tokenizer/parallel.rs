@@ -196,12 +196,12 @@ fn threads_for(texts: &[Text<'_>], threads: NonZero<usize>) -> usize {
 }
 
 /// Threads that so many units are worth.
-fn threads_of(units: usize, threads: NonZero<usize>) -> usize {
+pub(crate) fn threads_of(units: usize, threads: NonZero<usize>) -> usize {
     threads.min(cores()).get().min(units / THREAD).max(1)
 }
 
 /// The results of all jobs, in order. The calling thread works too.
-fn in_parallel<R: Send>(threads: usize, jobs: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
+pub(crate) fn in_parallel<R: Send>(threads: usize, jobs: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let pool = if threads.min(jobs) > 1 { pool() } else { None };
     let Some(pool) = pool else { return (0..jobs).map(work).collect() };
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(jobs)));

@@ -147,3 +147,39 @@ def test_bad_arguments(arguments, error):
     messages = [{"role": "user", "content": "Hi"}] * 3
     with pytest.raises(error):
         nemo_fast.fit_chat(messages, **{"max_tokens": 4, **arguments})
+
+
+@given(requests(), budgets, st.sampled_from([0, 5]), st.sampled_from(["drop_oldest", "keep_ends"]))
+def test_whole_requests(drawn, max_tokens, reserve, policy):
+    """A request is refused as `count_request` refuses it, else fitted as its conversation is."""
+    request, mode = drawn
+    options = {"reserve": reserve, "policy": policy, "mode": mode}
+    refusal = refusal_of(nemo_fast.count_request, request, mode=mode)
+    if refusal is not None:
+        assert refusal_of(nemo_fast.Tokenizer().fit_request, request, max_tokens, **options) == refusal
+        return
+    assert nemo_fast.Tokenizer().fit_request(request, 10**6, **options).dropped == []
+    options["tools"] = request.get("tools") or None
+    options["continue_final_message"] = request.get("continue_final_message") is True
+
+    def fitted(function, *arguments, **given_options):
+        try:
+            found = function(*arguments, **given_options)
+        except ContextLengthError as error:
+            return error.prompt_tokens, error.context_length
+        assert all(any(kept is message for message in request["messages"]) for kept in found.messages)
+        return found.messages, found.token_count, found.dropped
+
+    expected = fitted(nemo_fast.fit_chat, request["messages"], max_tokens, **options)
+    del options["tools"], options["continue_final_message"]
+    assert fitted(nemo_fast.Tokenizer().fit_request, request, max_tokens, **options) == expected
+
+
+def test_a_request_that_cannot_be_fitted():
+    tokenizer = nemo_fast.Tokenizer()
+    for value in ('{"messages": []}', None, [1]):
+        with pytest.raises(TypeError, match="a request must be a mapping, found"):
+            tokenizer.fit_request(value, 9)
+    once = {"messages": iter([{"role": "user", "content": "Hi"}])}
+    with pytest.raises(TypeError, match="the messages of a request must be a list, found an iterator"):
+        tokenizer.fit_request(once, 9)
