@@ -16,7 +16,19 @@ from nemo_fast import cli
 from nemo_fast._native import GenerationError, Tokenizer
 from nemo_fast.cli.generation import talk
 
-COMMANDS = ("count", "encode", "decode", "truncate", "split", "pull", "convert", "info", "generate", "chat")
+COMMANDS = (
+    "count",
+    "encode",
+    "decode",
+    "truncate",
+    "split",
+    "fit",
+    "pull",
+    "convert",
+    "info",
+    "generate",
+    "chat",
+)
 
 
 def run(*arguments, stdin=None):

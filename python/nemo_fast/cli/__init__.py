@@ -3,7 +3,8 @@
 A command's module is imported when that command runs, and imports the rest of the package inside its
 function: `nemo-fast count` in a shell loop should cost little more than Python itself.
 
-Exit codes: 0, 1 for a failed job, 2 for bad use, 3 where `count` is over its budget, 130 after Ctrl-C.
+Exit codes: 0, 1 for a failed job, 2 for bad use, 3 where `count` is over a budget or a request of `fit` stays
+over it, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _COMMANDS = {
     "decode": "text",
     "truncate": "cutting",
     "split": "cutting",
+    "fit": "fitting",
     "pull": "checkpoints",
     "convert": "checkpoints",
     "info": "checkpoints",

@@ -20,7 +20,7 @@ from nemo_fast.cli.inputs import (
     read_bytes,
     shown,
 )
-from nemo_fast.cli.options import JSON
+from nemo_fast.cli.options import JSON, chat_options, given, refuse_given
 
 if TYPE_CHECKING:
     from nemo_fast._native import Tokenizer
@@ -59,6 +59,12 @@ class Skipped(NamedTuple):
 )
 @click.option("--hidden", is_flag=True, help="Go also into hidden files and folders.")
 @click.option("--no-ignore", is_flag=True, help="Count also what .gitignore files exclude.")
+@click.option("--chat", is_flag=True, help="Count the prompts of chat requests: JSON, or one request a line.")
+@click.option(
+    "--request-budget", type=click.IntRange(min=0), help="Exit with 3 if a request is over this many tokens."
+)
+@click.option("--each", is_flag=True, help="A line a request: tokens, and file and line, a tab between.")
+@chat_options
 @JSON
 @click.pass_context
 def count(
@@ -72,22 +78,39 @@ def count(
     order: str,
     hidden: bool,
     no_ignore: bool,
+    chat: bool,
+    request_budget: int | None,
+    each: bool,
+    mode: str | None,
+    tool_call_ids: str | None,
     as_json: bool,
 ) -> None:
     """Count tokens: a number for one text, a line for each of several, a tree of sums for folders.
 
     Files that are not text are an error if named, and left out and reported if found in a folder or by a
-    glob. Both leave out hidden files and what .gitignore files exclude.
+    glob. Both leave out hidden files and what .gitignore files exclude. With --chat, files hold requests.
 
     Example: nemo-fast count --budget 8000 README.md docs 'src/**/*.py'
     """
+    of_folders = {"--depth": depth is not None, "--flat": flat, "--sort": order != "name", "--hidden": hidden}
+    of_folders["--no-ignore"] = no_ignore
+    of_chat = {"--request-budget": request_budget is not None, "--each": each, "--mode": mode}
+    of_chat["--tool-call-ids"] = tool_call_ids
+    if chat:
+        from nemo_fast.cli.prompts import Budgets, count_prompts
+
+        refuse_given(of_folders, "is for files and folders of text, not with --chat")
+        budgets = Budgets(budget, file_budget, request_budget)
+        options = given({"mode": mode, "tool_call_ids": tool_call_ids})
+        count_prompts(context, names, budgets, options, each=each, as_json=as_json)
+    refuse_given(of_chat, "is for chat requests, with --chat")
     if flat and depth is not None:
         raise click.UsageError("--flat has no levels, so it does not go with --depth")
     names = names_or_stdin(names)
     counts, skipped = _count_all(names, hidden=hidden, ignored=no_ignore)
     if order == "tokens":
         counts.sort(key=lambda counted: -counted.tokens)
-    over = _budgets_exceeded(counts, budget, file_budget)
+    over = budgets_exceeded(counts, budget, file_budget)
 
     if as_json:
         _print_json(counts, skipped, budget, file_budget, over=bool(over))
@@ -96,7 +119,7 @@ def count(
     elif flat or not any(map(is_folder, names)):
         for counted in counts:
             click.echo(f"{counted.tokens}\t{shown(counted.path)}")
-        click.echo(f"{_total(counts)}\ttotal")
+        click.echo(f"{total(counts)}\ttotal")
     else:
         for line in tree_lines(counts, names, depth=depth, by_tokens=order == "tokens"):
             click.echo(line)
@@ -145,25 +168,27 @@ def _is_binary(path: str) -> bool:
         return b"\0" in file.read(_BINARY_PREFIX)
 
 
-def _total(counts: list[Counted]) -> int:
+def total(counts: list[Counted]) -> int:
+    """Return the tokens of all files."""
     return sum(counted.tokens for counted in counts)
 
 
-def _budgets_exceeded(counts: list[Counted], budget: int | None, file_budget: int | None) -> list[str]:
+def budgets_exceeded(counts: list[Counted], budget: int | None, file_budget: int | None) -> list[str]:
     """Return a line for each budget that is exceeded, and by how much."""
     lines = []
     if file_budget is not None:
         lines += [
-            f"{_name(path)}: {_excess(tokens, file_budget)}"
+            f"{_name(path)}: {excess(tokens, file_budget)}"
             for path, tokens, _ in counts
             if tokens > file_budget
         ]
-    if budget is not None and _total(counts) > budget:
-        lines.append(_excess(_total(counts), budget))
+    if budget is not None and total(counts) > budget:
+        lines.append(excess(total(counts), budget))
     return lines
 
 
-def _excess(tokens: int, budget: int) -> str:
+def excess(tokens: int, budget: int) -> str:
+    """Return by how much a budget is exceeded."""
     return f"{tokens} tokens are {tokens - budget} over the budget of {budget}"
 
 
@@ -187,10 +212,15 @@ def _print_json(
     result: dict[str, object] = {
         "files": [{"path": shown(path), "tokens": tokens} for path, tokens, _ in counts],
         "skipped": [{"path": shown(path), "reason": reason} for path, reason, _ in skipped],
-        "total": _total(counts),
+        "total": total(counts),
     }
-    budgets = {"budget": budget, "file_budget": file_budget}
-    result |= {name: tokens for name, tokens in budgets.items() if tokens is not None}
-    if budget is not None or file_budget is not None:
-        result["over"] = over
+    result |= budget_fields({"budget": budget, "file_budget": file_budget}, over=over)
     click.echo(json.dumps(result, ensure_ascii=False))
+
+
+def budget_fields(budgets: dict[str, int | None], *, over: bool) -> dict[str, object]:
+    """Return what `--json` says about the budgets that are given."""
+    given_budgets: dict[str, object] = {
+        name: tokens for name, tokens in budgets.items() if tokens is not None
+    }
+    return given_budgets | {"over": over} if given_budgets else {}

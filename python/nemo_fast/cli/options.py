@@ -1,11 +1,11 @@
-"""Options of more than one command: files, `--json`, and what running a model takes.
+"""Options of more than one command: files, `--json`, rules of chat requests, what running a model takes.
 
-The latter are OpenAI's sampling parameters, threads and context length.
+The last are OpenAI's sampling parameters, threads and context length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -31,6 +31,29 @@ _LOADING = (
     click.option("--threads", type=click.IntRange(min=1), help="Threads to compute with."),
     click.option("--context-length", type=click.IntRange(min=1), help="Positions to keep memory for."),
 )
+_CHAT = (
+    click.option(
+        "--mode",
+        type=click.Choice(["test", "serving", "finetuning", "agnostic"]),
+        help="Which rules requests have to obey.  [default: test]",
+    ),
+    click.option(
+        "--tool-call-ids",
+        type=click.Choice(["strict", "last9"]),
+        help="Ids of nine letters or digits only, or the last nine characters of any.  [default: strict]",
+    ),
+)
+
+
+def chat_options(function: Function) -> Function:
+    """Add `--mode` and `--tool-call-ids`, which are None where not given."""
+    return _add(_CHAT, function)
+
+
+def refuse_given(options: Mapping[str, object], reason: str) -> None:
+    """Refuse, with `click.UsageError`, those options of a command that were given, for a reason."""
+    if names := [name for name, value in options.items() if value not in (None, False)]:
+        raise click.UsageError(f"{', '.join(names)} {reason}")
 
 
 def sampling_options(function: Function) -> Function:

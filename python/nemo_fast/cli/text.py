@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from nemo_fast.cli.inputs import InputText, read_inputs
-from nemo_fast.cli.options import FILES, JSON
+from nemo_fast.cli.options import FILES, JSON, chat_options, given, refuse_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,18 +30,34 @@ if TYPE_CHECKING:
     show_default=True,
     help="What control strings such as [INST] are: text, special tokens, or an error.",
 )
+@click.option("--chat", is_flag=True, help="Print the prompts of chat requests: JSON, or one request a line.")
+@chat_options
 @JSON
+@click.pass_context
 def encode(
+    context: click.Context,
     files: tuple[str, ...],
+    *,
     bos: bool,
     eos: bool,
     special: Literal["text", "parse", "forbid"],
+    chat: bool,
+    mode: str | None,
+    tool_call_ids: str | None,
     as_json: bool,
 ) -> None:
-    """Print the token ids of texts, one line a text.
+    """Print the token ids of texts, one line a text, or with --chat of prompts, one line a request.
 
     Example: echo Hello | nemo-fast encode --bos
     """
+    if chat:
+        from nemo_fast.cli.prompts import encode_prompts
+
+        of_text = {"--bos": bos, "--eos": eos, "--special": special != "text"}
+        refuse_given(of_text, "is for texts, not with --chat")
+        options = given({"mode": mode, "tool_call_ids": tool_call_ids})
+        encode_prompts(context, files, options, as_json=as_json)
+    refuse_given({"--mode": mode, "--tool-call-ids": tool_call_ids}, "is for chat requests, with --chat")
     from nemo_fast._native import Tokenizer
 
     tokenizer = Tokenizer()
