@@ -1,4 +1,4 @@
-"""The benchmark of the tokenizer runs: on a tiny text, with peers that the tests need anyway."""
+"""The benchmarks of texts and chat requests run: on a tiny text, with peers that the tests need anyway."""
 
 import json
 import subprocess
@@ -59,3 +59,29 @@ def test_the_pathological_texts_stay_the_same(monkeypatch):
     # Results are compared with those of earlier days.
     assert family("hex_1m").startswith("01d2d8d17a62")
     assert family("a1m", 20_000) == "a" * 50
+
+
+def test_chat_requests_are_measured(tmp_path):
+    (tmp_path / "mixed.txt").write_text("The quick brown fox. 敏捷的棕色狐狸。\n" * 100, encoding="utf-8")
+    command = [
+        sys.executable,
+        PYTHON / "chat_speed.py",
+        "--requests",
+        "40",
+        "--sample",
+        "20",
+        "--rounds",
+        "1",
+    ]
+    command += ["--corpus", tmp_path, "--output", tmp_path / "found"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    tokens = [record["tokens"] for record in found["records"]]
+    assert tokens[:2] == [9, 252]
+    assert tokens[-1] == tokens[-2]
+    for record in found["records"]:
+        assert all(seconds > 0 for seconds in record["seconds"].values())
+        assert "mistral-common" in record["seconds"] or record["row"].startswith("fit_chat")
+    report = (tmp_path / "found.md").read_text(encoding="utf-8")
+    assert all(f"| {record['row']} |" in report for record in found["records"])
