@@ -109,6 +109,12 @@ def test_refused_requests_are_named_and_stop_no_other(command):
     many = run(*command, stdin=lines_of(*[EMPTY] * 14))
     assert len(many.stderr.splitlines()) == 11
     assert many.stderr.endswith(f"nemo-fast {name}: 4 more requests are refused; --json names all\n")
+    kinds = ["InvalidMessageStructureException", "JSONDecodeError"]
+    report = json.loads(run(*command, "--json", "bad.jsonl").stdout)
+    entries = [entry for entry in report["files"][0]["requests"] if "error" in entry]
+    assert [(entry["line"], entry["error_type"]) for entry in entries] == [(2, kinds[0]), (4, kinds[1])]
+    report = json.loads(run(*command, "--json", stdin="[{").stdout)
+    assert report["files"][0]["requests"][0]["error_type"] == "JSONDecodeError"
     broken = run(*command, stdin=b'{"messages": [\xff')
     assert broken.stderr == f"nemo-fast {name}: stdin: the text is not UTF-8 at byte 14\n"
 
@@ -304,7 +310,7 @@ def test_fit_writes_what_json_can_hold():
     del expected["a"]
     assert written == expected
     assert "Grüße" in result.stdout
-    for value, kind in (("[1]", "list"), ("3", "int"), ("null", "NoneType")):
+    for value, kind in (("[1]", "a list"), ("3", "an integer"), ("null", "null")):
         refused = run("fit", "--max-tokens", 99, stdin=f"{value}\n{value}")
         assert f"stdin:1: a request must be a mapping, found {kind}" in refused.stderr
 

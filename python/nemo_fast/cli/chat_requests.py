@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nemo_fast._native import PromptError, TokenizerError
 from nemo_fast.cli.inputs import (
     STDIN,
     Found,
@@ -102,15 +103,15 @@ def _starts_with_a_line(path: str, content: bytes) -> bool:
 
 
 def parsed(content: bytes) -> Any:  # noqa: ANN401 - JSON is anything
-    """Return a JSON document as Python reads it; `PromptError` for what is none."""
-    from nemo_fast._native import PromptError
-
+    """Return JSON as Python reads it; what is none is refused by the errors of `count_request`."""
     try:
         return json.loads(content.decode())
     except UnicodeDecodeError as error:
-        raise PromptError(f"the text is not UTF-8 at byte {error.start}") from error
+        raise TokenizerError(f"the text is not UTF-8 at byte {error.start}") from error
     except (ValueError, RecursionError) as error:
-        raise PromptError(str(error)) from error
+        refused = PromptError(str(error))
+        refused.error_type = type(error).__name__
+        raise refused from error
 
 
 def request_of(place: Place, content: bytes) -> Any:  # noqa: ANN401

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import click
 
-from nemo_fast._native import ContextLengthError, FittedChat, NemoFastError, PromptError, Tokenizer
+from nemo_fast._native import ContextLengthError, FittedChat, NemoFastError, Tokenizer
 from nemo_fast.cli.chat_requests import (
     Place,
     Refused,
@@ -15,6 +15,7 @@ from nemo_fast.cli.chat_requests import (
     parsed,
     read_chat_file,
     refusal_lines,
+    request_of,
     shown_lines,
 )
 from nemo_fast.cli.inputs import shown
@@ -141,13 +142,11 @@ def _fit(
     tokenizer: Tokenizer, place: Place, content: bytes, budget: Budget, options: dict[str, Any]
 ) -> Fitted | TooLong | Refused:
     try:
+        before = tokenizer.count_request(request_of(place, content), **options)
         value = parsed(content)
-        is_list = place.line is None and isinstance(value, list)
+        is_list = isinstance(value, list)
         request = {"messages": value} if is_list else value
-        if not isinstance(request, dict):
-            raise PromptError(f"a request must be a mapping, found {type(request).__name__}")
         chat = tokenizer.fit_request(request, **budget._asdict(), **options)
-        before = tokenizer.count_request(request, **options) if chat.dropped else chat.token_count
     except ContextLengthError as error:
         return TooLong(place, error.prompt_tokens, budget)
     except NemoFastError as error:
