@@ -6,10 +6,10 @@
 //! whose default body composes the ones below: the default is its specification and its test.
 //!
 //! Shapes: a pass has `n` rows; row i is one token of one sequence. `[n, width]` names a shape, not an order
-//! in memory: each device lays buffers out as it likes.
+//! in memory: each device lays its buffers out as it likes, and they hold any n up to the rows they were made for.
 //!
-//! **Order of accumulation.** An output element is one chain of f32 additions over ascending k, whatever n is and
-//! however many threads run. So a token's logits do not depend on what else is in the pass.
+//! **Order of accumulation.** An output element is summed in one order, whatever n is and however many threads run. So a
+//! token's logits do not depend on what else is in the pass.
 
 pub mod cpu;
 
@@ -28,8 +28,7 @@ pub enum Epilogue {
     Store,
     /// `out = out + y`
     Add,
-    /// The first half of W's rows are gates, the second half values: `out = bf16(silu(y_gate) · y_value)`,
-    /// silu(g) = g / (1 + e⁻ᵍ).
+    /// Of a gated matrix: `out = bf16(silu(y_gate) · y_value)`, silu(g) = g / (1 + e⁻ᵍ).
     SwiGlu,
 }
 
@@ -85,6 +84,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn largest_head(&self) -> usize;
     /// Uploads a linear layer.
     fn fp8_matrix(&self, rows: Fp8Rows) -> Result<Self::Fp8Matrix>;
+    /// Uploads two linear layers of one shape, whose products become one: see [`Epilogue::SwiGlu`].
+    fn gated_matrix(&self, gates: Fp8Rows, values: Fp8Rows) -> Result<Self::Fp8Matrix>;
     /// Uploads a `[rows, columns]` tensor.
     fn dense_matrix(&self, tensor: Tensor) -> Result<Self::DenseMatrix>;
     /// Uploads values.
@@ -97,8 +98,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn kv_cache(&self, shape: KvShape) -> Result<Self::KvCache>;
     /// Uploads u32 values to the start of `target`.
     fn write(&self, values: &[u32], target: &mut Self::Indices);
-    /// Downloads row `row` of a buffer of `rows` rows.
-    fn read(&self, source: &Self::Buffer, rows: usize, row: usize, target: &mut [f32]);
+    /// Downloads row `row` of a buffer whose rows are as wide as `target`.
+    fn read(&self, source: &Self::Buffer, row: usize, target: &mut [f32]);
 
     /// `out[i] = table[token_ids[i]]`
     fn embed(&self, table: &Self::DenseMatrix, rows: &Rows<Self>, out: &mut Self::Buffer);
@@ -106,7 +107,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `out[i] = bf16(x[i] · weight / √(mean(x[i]²) + eps))`
     fn rms_norm(&self, x: &Self::Buffer, weight: &Self::Vector, eps: f32, n: usize, out: &mut Self::Buffer);
 
-    /// `y[i] = scale · (W · x[i])`, then the epilogue.
+    /// `y[i] = scale · (W · bf16(x[i]))`, then the epilogue.
     fn matmul(
         &self,
         w: &Self::Fp8Matrix,
@@ -142,12 +143,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer,
     );
 
-    /// `out[j] = head · x[selected[j]]` for the first `count` of `selected`; `x` has `n` rows.
+    /// `out[j] = head · x[selected[j]]` for the first `count` of `selected`.
     fn logits(
         &self,
         head: &Self::DenseMatrix,
         x: &Self::Buffer,
-        n: usize,
         selected: &Self::Indices,
         count: usize,
         out: &mut Self::Buffer,

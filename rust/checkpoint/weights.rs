@@ -38,8 +38,10 @@ pub struct LayerWeights {
     pub o_proj: Fp8Rows,
     /// `[hidden]`
     pub post_attention_layernorm: Vec<f32>,
-    /// Gate rows over up rows: `[2 · intermediate, hidden]`.
-    pub gate_up_proj: Fp8Rows,
+    /// `[intermediate, hidden]`
+    pub gate_proj: Fp8Rows,
+    /// `[intermediate, hidden]`
+    pub up_proj: Fp8Rows,
     /// `[hidden, intermediate]`
     pub down_proj: Fp8Rows,
 }
@@ -129,7 +131,8 @@ impl Checkpoint {
                 .stack(linear("self_attn.v_proj")?),
             o_proj: linear("self_attn.o_proj")?,
             post_attention_layernorm: vector("post_attention_layernorm")?,
-            gate_up_proj: linear("mlp.gate_proj")?.stack(linear("mlp.up_proj")?),
+            gate_proj: linear("mlp.gate_proj")?,
+            up_proj: linear("mlp.up_proj")?,
             down_proj: linear("mlp.down_proj")?,
         })
     }

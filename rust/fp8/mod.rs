@@ -3,6 +3,8 @@
 //! Knows no tensor names and no device.
 
 pub mod e4m3;
+pub mod panels;
 mod quantize;
 
+pub use panels::Panels;
 pub use quantize::{Fp8Rows, quantize_rows};

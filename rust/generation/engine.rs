@@ -197,7 +197,7 @@ impl<B: Backend> Engine<B> {
             }
         }
         let selected: Vec<u32> = ready.iter().map(|&(_, row)| row).collect();
-        let logits = self.model.logits(&self.rows, &selected, &mut self.activations);
+        let logits = self.model.logits(&selected, &mut self.activations);
         let mut events = Vec::with_capacity(ready.len());
         for (&(slot, _), logits) in ready.iter().zip(&logits) {
             let sequence = &mut self.running[slot];
@@ -248,7 +248,7 @@ impl<B: Backend> Engine<B> {
             (0..positions.len()).filter(|&i| (first..last).contains(&positions[i])).collect();
         for group in here.chunks(MAX_RUNNING) {
             let selected: Vec<u32> = group.iter().map(|&i| (positions[i] - first) as u32).collect();
-            let found = self.model.logits(&self.rows, &selected, &mut self.activations);
+            let found = self.model.logits(&selected, &mut self.activations);
             for (&i, found) in group.iter().zip(found) {
                 logits[i] = found;
             }

@@ -15,7 +15,7 @@ use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::error::Result;
 
 /// Rows of one pass at most; a longer prompt takes several.
-pub const MAX_ROWS: usize = 128;
+pub const MAX_ROWS: usize = 512;
 
 /// Weights on a device.
 pub struct Model<B: Backend> {
@@ -82,7 +82,7 @@ impl<B: Backend> Model<B> {
                 qkv_proj: backend.fp8_matrix(layer.qkv_proj)?,
                 o_proj: backend.fp8_matrix(layer.o_proj)?,
                 post_attention_layernorm: backend.vector(layer.post_attention_layernorm)?,
-                gate_up_proj: backend.fp8_matrix(layer.gate_up_proj)?,
+                gate_up_proj: backend.gated_matrix(layer.gate_proj, layer.up_proj)?,
                 down_proj: backend.fp8_matrix(layer.down_proj)?,
             });
         }
@@ -140,23 +140,18 @@ impl<B: Backend> Model<B> {
         })
     }
 
-    /// Logits of the `selected` rows of the last pass over `rows`: one vector of `vocab_size` each, in that order.
-    pub fn logits(
-        &self,
-        rows: &Rows<B>,
-        selected: &[u32],
-        activations: &mut Activations<B>,
-    ) -> Vec<Vec<f32>> {
+    /// Logits of the `selected` rows of the last pass: one vector of `vocab_size` each, in that order.
+    pub fn logits(&self, selected: &[u32], activations: &mut Activations<B>) -> Vec<Vec<f32>> {
         if selected.is_empty() {
             return Vec::new();
         }
         let backend = &self.backend;
         backend.write(selected, &mut activations.selected);
         let Activations { normed, selected: indices, logits, .. } = activations;
-        backend.logits(&self.lm_head, normed, rows.len, indices, selected.len(), logits);
+        backend.logits(&self.lm_head, normed, indices, selected.len(), logits);
         let read = |row| {
             let mut values = vec![0.0; self.config.vocab_size];
-            backend.read(logits, selected.len(), row, &mut values);
+            backend.read(logits, row, &mut values);
             values
         };
         (0..selected.len()).map(read).collect()

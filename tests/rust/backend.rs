@@ -2,10 +2,10 @@
 
 use std::num::NonZero;
 
-use nemo_fast::backend::cpu::CpuBackend;
+use nemo_fast::backend::cpu::{CpuBackend, KernelLevel};
 use nemo_fast::backend::{Backend, Epilogue, KvShape, PAGE, Rows};
 use nemo_fast::checkpoint::SafetensorsFile;
-use nemo_fast::fp8::{e4m3, quantize_rows};
+use nemo_fast::fp8::{Fp8Rows, e4m3, quantize_rows};
 use nemo_fast::model::RopeTable;
 
 use crate::numbers::{Numbers, bf16};
@@ -15,7 +15,7 @@ fn rows_of<B: Backend>(backend: &B, buffer: &B::Buffer, n: usize, width: usize) 
     let mut row = vec![0.0; width];
     (0..n)
         .map(|i| {
-            backend.read(buffer, n, i, &mut row);
+            backend.read(buffer, i, &mut row);
             row.iter().map(|&value| f64::from(value)).collect()
         })
         .collect()
@@ -67,8 +67,8 @@ fn row_buffers<B: Backend>(backend: &B, n: usize, sequences: usize, pages_per_se
 
 fn conformance<B: Backend>(backend: &B) {
     let mut numbers = Numbers::new(1);
-    for n in [1, 2, 3, 4, 5, 16, 17, 33] {
-        for (outputs, inputs) in [(1, 1), (7, 5), (40, 33), (66, 130)] {
+    for n in [1, 2, 3, 4, 5, 7, 10, 11, 17, 33] {
+        for (outputs, inputs) in [(1, 1), (7, 5), (40, 33), (66, 130), (70, 1_100)] {
             products(backend, &mut numbers, n, outputs, inputs);
         }
         norm_and_logits(backend, &mut numbers, n);
@@ -80,13 +80,16 @@ fn conformance<B: Backend>(backend: &B) {
 
 fn products<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize, outputs: usize, inputs: usize) {
     let mut rows = row_buffers(backend, n, 1, 1);
-    let x = numbers.matrix(n, inputs);
+    let mut x = numbers.matrix(n, inputs);
+    x.iter_mut().flatten().for_each(|x| *x = bf16(*x));
     let before = numbers.matrix(n, outputs);
     let buffer = filled(backend, &x, &mut rows);
-    // Twice the rows: the second half are the values that gates of the first half multiply.
     let weights = numbers.matrix(2 * outputs, inputs);
-    let quantized = quantize_rows(2 * outputs, inputs, |row, target| target.copy_from_slice(&weights[row]));
-    let y = |i: usize, row: usize| {
+    let quantized = |first: usize| {
+        quantize_rows(outputs, inputs, |row, target| target.copy_from_slice(&weights[first + row]))
+    };
+    let (gates, values) = (quantized(0), quantized(outputs));
+    let y = |quantized: &Fp8Rows, i: usize, row: usize| {
         let code = |k| e4m3::VALUES[quantized.codes[row * inputs + k] as usize];
         let sum: f64 = (0..inputs).map(|k| f64::from(code(k)) * f64::from(x[i][k])).sum();
         sum * f64::from(quantized.scales[row])
@@ -94,21 +97,23 @@ fn products<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize, outputs: u
     let expected = |f: &dyn Fn(usize, usize) -> f64| -> Vec<Vec<f64>> {
         (0..n).map(|i| (0..outputs).map(|row| f(i, row)).collect()).collect()
     };
-    let half = quantize_rows(outputs, inputs, |row, target| target.copy_from_slice(&weights[row]));
-    let half = backend.fp8_matrix(half).unwrap();
-    let whole = backend.fp8_matrix(quantized.clone()).unwrap();
+    let half = backend.fp8_matrix(gates.clone()).unwrap();
+    let whole = backend.gated_matrix(gates.clone(), values.clone()).unwrap();
 
     let mut out = backend.buffer(n, outputs).unwrap();
     backend.matmul(&half, &buffer, n, Epilogue::Store, &mut out);
-    assert_near(&rows_of(backend, &out, n, outputs), &expected(&y), 1e-5, "store");
+    assert_near(&rows_of(backend, &out, n, outputs), &expected(&|i, row| y(&gates, i, row)), 1e-5, "store");
 
     let mut out = filled(backend, &before, &mut rows);
     backend.matmul(&half, &buffer, n, Epilogue::Add, &mut out);
-    let added = expected(&|i, row| y(i, row) + f64::from(before[i][row]));
+    let added = expected(&|i, row| y(&gates, i, row) + f64::from(before[i][row]));
     assert_near(&rows_of(backend, &out, n, outputs), &added, 1e-5, "add");
 
     backend.matmul(&whole, &buffer, n, Epilogue::SwiGlu, &mut out);
-    let gated = expected(&|i, row| y(i, row) / (1.0 + (-y(i, row)).exp()) * y(i, row + outputs));
+    let gated = expected(&|i, row| {
+        let gate = y(&gates, i, row);
+        gate / (1.0 + (-gate).exp()) * y(&values, i, row)
+    });
     assert_near(&rows_of(backend, &out, n, outputs), &gated, 0.004, "swiglu, which rounds to bf16");
 }
 
@@ -145,7 +150,7 @@ fn norm_and_logits<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
     backend.write(&selected, &mut indices);
     let mut logits = backend.buffer(n, vocab).unwrap();
     let table = dense(backend, vocab, width, &head.concat());
-    backend.logits(&table, &buffer, n, &indices, selected.len(), &mut logits);
+    backend.logits(&table, &buffer, &indices, selected.len(), &mut logits);
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
     let expected: Vec<Vec<f64>> =
         selected.iter().map(|&i| head.iter().map(|row| dot(row, &x[i as usize])).collect()).collect();
@@ -252,13 +257,12 @@ fn wide(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
 }
 
 #[test]
-fn the_cpu_conforms_with_one_thread() {
-    conformance(&CpuBackend::new(NonZero::new(1)).unwrap());
-}
-
-#[test]
-fn the_cpu_conforms_with_three_threads() {
-    conformance(&CpuBackend::new(NonZero::new(3)).unwrap());
+fn the_cpu_conforms_at_every_level() {
+    for level in KernelLevel::available() {
+        for threads in [1, 3] {
+            conformance(&CpuBackend::at_level(level, NonZero::new(threads)).unwrap());
+        }
+    }
 }
 
 #[test]

@@ -1,23 +1,30 @@
 //! The CPU: buffers in main memory, operations in plain Rust, rows shared by a small pool of threads.
 //!
-//! A [`Buffer`](CpuBackend) of `[n, width]` activations is stored feature by feature: element (row i, feature f)
-//! is at `f · n + i`. So an operation's outputs for a range of features are one slice, which a thread can own, and
-//! the innermost loop over rows is over neighbours.
+//! A [`Buffer`](CpuBackend) of `[n, width]` activations is stored row by row. Threads share out the columns of an
+//! operation's result, or its rows.
 //!
 //! Activations are f32 in memory; where [`Backend`] says bf16 they hold values that a bf16 can.
 
+mod attention;
+mod dense;
 mod fp8_matmul;
+mod level;
+mod limits;
 mod ops;
 mod threads;
 
 use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
 
+use fp8_matmul::Narrowed;
+pub use level::KernelLevel;
+pub use limits::Limits;
 pub use threads::ThreadPool;
 
 use super::{Backend, DeviceError, Epilogue, KvShape, PAGE, Rows};
 use crate::checkpoint::Tensor;
 use crate::error::Result;
-use crate::fp8::Fp8Rows;
+use crate::fp8::{Fp8Rows, Panels};
 use crate::model::RopeTable;
 
 /// The largest head that attention has room for on a thread's stack.
@@ -26,13 +33,36 @@ const LARGEST_HEAD: usize = 512;
 /// The CPU as a device.
 pub struct CpuBackend {
     pool: ThreadPool,
+    level: KernelLevel,
+    /// Room for the activations of a product.
+    narrowed: Mutex<Narrowed>,
 }
 
 impl CpuBackend {
     /// A device of that many threads; `None` takes what the process may use.
     pub fn new(threads: Option<NonZero<usize>>) -> Result<CpuBackend> {
+        CpuBackend::at_level(KernelLevel::in_use(), threads)
+    }
+
+    /// The same with other kernels: what the tests of the levels are made of.
+    ///
+    /// # Panics
+    /// If the processor does not have the level.
+    pub fn at_level(level: KernelLevel, threads: Option<NonZero<usize>>) -> Result<CpuBackend> {
+        assert!(KernelLevel::available().contains(&level), "{level:?} is not available");
         let available = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        Ok(CpuBackend { pool: ThreadPool::new(threads.unwrap_or_else(available))? })
+        let pool = ThreadPool::new(threads.unwrap_or_else(available))?;
+        Ok(CpuBackend { pool, level, narrowed: Mutex::default() })
+    }
+
+    /// What this machine can do at most with these threads: measured, which takes about a second and 1 GiB.
+    pub fn limits(&self) -> Limits {
+        limits::measure(&self.pool, self.level)
+    }
+
+    /// The kernels in use.
+    pub fn level(&self) -> KernelLevel {
+        self.level
     }
 
     /// Threads in use.
@@ -58,7 +88,7 @@ impl KvCache {
 }
 
 impl Backend for CpuBackend {
-    type Fp8Matrix = Fp8Rows;
+    type Fp8Matrix = Panels;
     type DenseMatrix = Tensor;
     type Vector = Vec<f32>;
     type Buffer = Vec<f32>;
@@ -69,8 +99,12 @@ impl Backend for CpuBackend {
         LARGEST_HEAD
     }
 
-    fn fp8_matrix(&self, rows: Fp8Rows) -> Result<Fp8Rows> {
-        Ok(rows)
+    fn fp8_matrix(&self, rows: Fp8Rows) -> Result<Panels> {
+        Ok(Panels::pack(&rows))
+    }
+
+    fn gated_matrix(&self, gates: Fp8Rows, values: Fp8Rows) -> Result<Panels> {
+        Ok(Panels::pack_gated(&gates, &values))
     }
 
     fn dense_matrix(&self, tensor: Tensor) -> Result<Tensor> {
@@ -107,10 +141,8 @@ impl Backend for CpuBackend {
         target[..values.len()].copy_from_slice(values);
     }
 
-    fn read(&self, source: &Vec<f32>, rows: usize, row: usize, target: &mut [f32]) {
-        for (target, values) in target.iter_mut().zip(source.chunks_exact(rows)) {
-            *target = values[row];
-        }
+    fn read(&self, source: &Vec<f32>, row: usize, target: &mut [f32]) {
+        target.copy_from_slice(&source[row * target.len()..(row + 1) * target.len()]);
     }
 
     fn embed(&self, table: &Tensor, rows: &Rows<Self>, out: &mut Vec<f32>) {
@@ -118,11 +150,12 @@ impl Backend for CpuBackend {
     }
 
     fn rms_norm(&self, x: &Vec<f32>, weight: &Vec<f32>, eps: f32, n: usize, out: &mut Vec<f32>) {
-        ops::rms_norm(x, weight, eps, n, out);
+        ops::rms_norm(&self.pool, x, weight, eps, n, out);
     }
 
-    fn matmul(&self, w: &Fp8Rows, x: &Vec<f32>, n: usize, epilogue: Epilogue, out: &mut Vec<f32>) {
-        fp8_matmul::matmul(&self.pool, w, x, n, epilogue, out);
+    fn matmul(&self, w: &Panels, x: &Vec<f32>, n: usize, epilogue: Epilogue, out: &mut Vec<f32>) {
+        let mut narrowed = self.narrowed.lock().unwrap_or_else(PoisonError::into_inner);
+        fp8_matmul::matmul(self.level, &self.pool, &mut narrowed, w, x, n, epilogue, out);
     }
 
     fn rope_append(
@@ -137,19 +170,11 @@ impl Backend for CpuBackend {
     }
 
     fn attend(&self, qkv: &Vec<f32>, rows: &Rows<Self>, layer: usize, cache: &KvCache, out: &mut Vec<f32>) {
-        ops::attend(&self.pool, qkv, rows, layer, cache, out);
+        attention::attend(&self.pool, qkv, rows, layer, cache, out);
     }
 
-    fn logits(
-        &self,
-        head: &Tensor,
-        x: &Vec<f32>,
-        n: usize,
-        selected: &Vec<u32>,
-        count: usize,
-        out: &mut Vec<f32>,
-    ) {
-        ops::logits(&self.pool, head, x, n, &selected[..count], out);
+    fn logits(&self, head: &Tensor, x: &Vec<f32>, selected: &Vec<u32>, count: usize, out: &mut Vec<f32>) {
+        dense::logits(&self.pool, head, x, &selected[..count], out);
     }
 }
 

@@ -1,7 +1,8 @@
-//! A small pool of threads that share the rows of one operation, then sleep.
+//! A small pool of threads that share the rows of one operation.
 //!
-//! A worker that waits sleeps on a condition variable: it never spins, so any number of pools and callers can
-//! live beside each other, also under a CPU quota. The calling thread works too.
+//! The operations of a pass follow each other within microseconds, while to wake a thread takes many. So whoever waits
+//! looks for [`SPIN`] whether it may go on, then sleeps on a condition variable: a spin that knows no end has hung
+//! machines under a quota. Any number of pools and callers can live beside each other. The calling thread works too.
 //!
 //! The results do not depend on the number of threads: a task index decides what is computed, never who does it.
 
@@ -10,11 +11,14 @@
     reason = "lends borrowed closures and disjoint parts of a slice to threads that outlive the call"
 )]
 
+use std::marker::PhantomData;
 use std::num::NonZero;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::backend::DeviceError;
 
@@ -33,7 +37,13 @@ struct Shared {
     work: Condvar,
     done: Condvar,
     next_task: AtomicUsize,
+    /// What `state` has, for those who spin.
+    operation: AtomicU64,
+    busy: AtomicUsize,
 }
+
+/// How long to look before sleeping.
+const SPIN: Duration = Duration::from_micros(20);
 
 struct State {
     job: Option<Job>,
@@ -41,6 +51,8 @@ struct State {
     operation: u64,
     /// Workers that have not yet finished the current operation.
     busy: usize,
+    /// Workers that wait for the next one and no longer look.
+    sleeping: usize,
     panicked: bool,
     closing: bool,
 }
@@ -58,10 +70,19 @@ impl ThreadPool {
     /// A pool of that many threads, the caller's included.
     pub fn new(threads: NonZero<usize>) -> Result<ThreadPool, DeviceError> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { job: None, operation: 0, busy: 0, panicked: false, closing: false }),
+            state: Mutex::new(State {
+                job: None,
+                operation: 0,
+                busy: 0,
+                sleeping: 0,
+                panicked: false,
+                closing: false,
+            }),
             work: Condvar::new(),
             done: Condvar::new(),
             next_task: AtomicUsize::new(0),
+            operation: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
         });
         // Built first, so that dropping it ends the threads that did start.
         let mut pool =
@@ -101,9 +122,14 @@ impl ThreadPool {
             state.job = Some(job);
             state.operation += 1;
             state.busy = self.workers.len();
-            self.shared.work.notify_all();
+            self.shared.busy.store(state.busy, Ordering::Relaxed);
+            self.shared.operation.store(state.operation, Ordering::Release);
+            if state.sleeping > 0 {
+                self.shared.work.notify_all();
+            }
         }
         let own = catch_unwind(AssertUnwindSafe(|| self.shared.work_on(job)));
+        spin_until(|| self.shared.busy.load(Ordering::Acquire) == 0);
         let mut state = lock(&self.shared.state);
         while state.busy > 0 {
             state = self.shared.done.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -131,6 +157,47 @@ impl ThreadPool {
                 unsafe { std::slice::from_raw_parts_mut(base.0.add(start), length.min(total - start)) };
             task(i, part);
         });
+    }
+
+    /// Runs `task(i, band)` for bands of `length` columns each but for the last, of a matrix with rows of `width`.
+    pub fn for_each_band<T: Send>(
+        &self,
+        matrix: &mut [T],
+        width: usize,
+        length: usize,
+        task: impl Fn(usize, Band<'_, T>) + Sync,
+    ) {
+        let (total, base) = (matrix.len(), SendPointer(matrix.as_mut_ptr()));
+        self.run(width.div_ceil(length), &|i| {
+            let base = &base;
+            let columns = i * length..width.min((i + 1) * length);
+            task(i, Band { base: base.0, rows: total / width, width, columns, matrix: PhantomData });
+        });
+    }
+}
+
+/// Some columns of a matrix, which one task has to itself.
+pub struct Band<'a, T> {
+    base: *mut T,
+    rows: usize,
+    width: usize,
+    columns: Range<usize>,
+    matrix: PhantomData<&'a mut T>,
+}
+
+impl<T> Band<'_, T> {
+    /// The columns of a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows);
+        // SAFETY: the row is in the matrix and the columns are in the row; bands have no column in common, and this one is
+        // borrowed as long as what is returned.
+        unsafe {
+            let start = self.base.add(row * self.width + self.columns.start);
+            std::slice::from_raw_parts_mut(start, self.columns.len())
+        }
     }
 }
 
@@ -167,13 +234,29 @@ impl Shared {
                     state = lock(&self.state);
                     state.panicked |= result.is_err();
                     state.busy -= 1;
+                    self.busy.store(state.busy, Ordering::Release);
                     if state.busy == 0 {
                         self.done.notify_one();
                     }
+                    drop(state);
+                    spin_until(|| self.operation.load(Ordering::Acquire) != seen);
+                    state = lock(&self.state);
                 }
-                _ => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+                _ => {
+                    state.sleeping += 1;
+                    state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.sleeping -= 1;
+                }
             }
         }
+    }
+}
+
+/// Returns when something is so, or after [`SPIN`].
+fn spin_until(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() && start.elapsed() < SPIN {
+        (0..16).for_each(|_| std::hint::spin_loop());
     }
 }
 

@@ -1,0 +1,167 @@
+//! The packed layout of E4M3 weights, `panel16`: panels of sixteen rows, interleaved.
+//!
+//! A panel is a sequence of blocks of 64 bytes, one for every four columns k, k + 1, k + 2, k + 3. A block has four lanes
+//! of sixteen bytes, and a lane has four rows r, …, r + 3:
+//!
+//! ```text
+//! byte    0      1      2        3          …  7          8        9        …  15
+//! weight  r, k   r, k+1 r+1, k   r+1, k+1      r+3, k+1   r, k+2   r, k+3      r+3, k+3
+//! ```
+//!
+//! So a kernel that widens the lower halves of all lanes has the pair of columns k, k + 1 of all sixteen rows in row
+//! order, which is what `vdpbf16ps` multiplies with one pair of activations: no sum across a register is ever needed.
+//! The same block serves any number of activations. Rows and columns are filled up with zeros.
+//!
+//! Gates and values of a gated layer alternate by panel, so that whoever has a gate has its value, too.
+
+use super::Fp8Rows;
+
+/// Rows of a panel.
+pub const PANEL: usize = 16;
+/// Columns of a block.
+pub const QUAD: usize = 4;
+/// Bytes of a block.
+pub const BLOCK: usize = PANEL * QUAD;
+
+/// A matrix of E4M3 rows in panels, with a scale a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Panels {
+    /// `[panels, blocks, BLOCK]`
+    pub codes: Vec<u8>,
+    /// `[panels · PANEL]`
+    pub scales: Vec<f32>,
+    /// Outputs: rows, or gates of a gated matrix.
+    pub outputs: usize,
+    /// Columns that are not filled up.
+    pub columns: usize,
+    /// Whether panels of gates and of values alternate.
+    pub is_gated: bool,
+}
+
+impl Panels {
+    /// Packs rows.
+    pub fn pack(rows: &Fp8Rows) -> Panels {
+        let mut packed = Panels::empty(rows.rows(), rows.columns, false);
+        (0..rows.rows().div_ceil(PANEL)).for_each(|panel| packed.push(rows, panel));
+        packed
+    }
+
+    /// Packs the rows of gates and of as many values.
+    pub fn pack_gated(gates: &Fp8Rows, values: &Fp8Rows) -> Panels {
+        debug_assert_eq!((gates.rows(), gates.columns), (values.rows(), values.columns));
+        let mut packed = Panels::empty(gates.rows(), gates.columns, true);
+        for panel in 0..gates.rows().div_ceil(PANEL) {
+            packed.push(gates, panel);
+            packed.push(values, panel);
+        }
+        packed
+    }
+
+    fn empty(outputs: usize, columns: usize, is_gated: bool) -> Panels {
+        let panels = outputs.div_ceil(PANEL) * if is_gated { 2 } else { 1 };
+        let bytes = panels * columns.div_ceil(QUAD) * BLOCK;
+        Panels {
+            codes: Vec::with_capacity(bytes),
+            scales: Vec::with_capacity(panels * PANEL),
+            outputs,
+            columns,
+            is_gated,
+        }
+    }
+
+    /// Appends a panel of `rows`.
+    fn push(&mut self, rows: &Fp8Rows, panel: usize) {
+        let start = self.codes.len();
+        self.codes.resize(start + self.panel_bytes(), 0);
+        let codes = &mut self.codes[start..];
+        let first = panel * PANEL;
+        let count = PANEL.min(rows.rows() - first);
+        for row in 0..count {
+            let source = &rows.codes[(first + row) * rows.columns..][..rows.columns];
+            for (block, quad) in codes.chunks_exact_mut(BLOCK).zip(source.chunks(QUAD)) {
+                for (k, &code) in quad.iter().enumerate() {
+                    block[place(row, k)] = code;
+                }
+            }
+        }
+        self.scales.extend_from_slice(&rows.scales[first..first + count]);
+        self.scales.resize(self.scales.len() + PANEL - count, 0.0);
+    }
+
+    /// Blocks of a panel.
+    pub fn blocks(&self) -> usize {
+        self.columns.div_ceil(QUAD)
+    }
+
+    /// Bytes of a panel.
+    pub fn panel_bytes(&self) -> usize {
+        self.blocks() * BLOCK
+    }
+
+    /// Number of panels.
+    pub fn panels(&self) -> usize {
+        self.scales.len() / PANEL
+    }
+
+    /// The codes of a panel.
+    pub fn panel(&self, index: usize) -> &[u8] {
+        &self.codes[index * self.panel_bytes()..(index + 1) * self.panel_bytes()]
+    }
+}
+
+/// Where in a block the weight of a row of the panel and a column of the four is.
+pub const fn place(row: usize, k: usize) -> usize {
+    row / 4 * 16 + k / 2 * 8 + row % 4 * 2 + k % 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(count: usize, columns: usize) -> Fp8Rows {
+        let codes = (0..count * columns).map(|index| (index % 251) as u8).collect();
+        Fp8Rows { codes, scales: (0..count).map(|row| row as f32).collect(), columns }
+    }
+
+    #[test]
+    fn every_weight_has_its_place_and_the_rest_is_zero() {
+        for (count, columns) in [(1, 1), (16, 4), (17, 5), (40, 33)] {
+            let rows = rows(count, columns);
+            let packed = Panels::pack(&rows);
+            assert_eq!((packed.panels(), packed.blocks()), (count.div_ceil(16), columns.div_ceil(4)));
+            let mut sum = 0;
+            for row in 0..count {
+                assert_eq!(packed.scales[row], rows.scales[row]);
+                for k in 0..columns {
+                    let code = packed.panel(row / 16)[k / 4 * BLOCK + place(row % 16, k % 4)];
+                    assert_eq!(code, rows.codes[row * columns + k]);
+                    sum += u64::from(code);
+                }
+            }
+            assert_eq!(packed.codes.iter().map(|&code| u64::from(code)).sum::<u64>(), sum);
+        }
+    }
+
+    #[test]
+    fn gates_and_values_alternate() {
+        let (gates, mut values) = (rows(20, 6), rows(20, 6));
+        values.scales.iter_mut().for_each(|scale| *scale += 100.0);
+        let packed = Panels::pack_gated(&gates, &values);
+        let (gates, values) = (Panels::pack(&gates), Panels::pack(&values));
+        assert_eq!((packed.panels(), packed.outputs), (4, 20));
+        for panel in 0..2 {
+            assert_eq!(packed.panel(2 * panel), gates.panel(panel));
+            assert_eq!(packed.panel(2 * panel + 1), values.panel(panel));
+            assert_eq!(packed.scales[2 * panel * 16 + 16], values.scales[panel * 16]);
+        }
+    }
+
+    #[test]
+    fn places_are_all_of_a_block() {
+        let mut places: Vec<usize> =
+            (0..PANEL).flat_map(|row| (0..QUAD).map(move |k| place(row, k))).collect();
+        places.sort_unstable();
+        assert!(places.into_iter().eq(0..BLOCK));
+        assert_eq!((place(1, 0), place(0, 2), place(4, 0)), (2, 8, 16));
+    }
+}
