@@ -30,7 +30,7 @@ fn assert_near(found: &[Vec<f64>], expected: &[Vec<f64>], tolerance: f64, what: 
 }
 
 /// A buffer of `n` rows, filled through `embed`: there is no other way in from the host.
-fn filled<B: Backend>(backend: &B, values: &[Vec<f32>], rows: &mut Rows<B>) -> B::Buffer {
+pub(crate) fn filled<B: Backend>(backend: &B, values: &[Vec<f32>], rows: &mut Rows<B>) -> B::Buffer {
     let (n, width) = (values.len(), values[0].len());
     let table = dense(backend, n, width, &values.concat());
     rows.len = n;
@@ -53,7 +53,12 @@ fn dense<B: Backend>(backend: &B, rows: usize, columns: usize, values: &[f32]) -
     backend.dense_matrix(tensor).unwrap()
 }
 
-fn row_buffers<B: Backend>(backend: &B, n: usize, sequences: usize, pages_per_sequence: usize) -> Rows<B> {
+pub(crate) fn row_buffers<B: Backend>(
+    backend: &B,
+    n: usize,
+    sequences: usize,
+    pages_per_sequence: usize,
+) -> Rows<B> {
     let indices = |len| backend.indices(len).unwrap();
     Rows {
         len: n,

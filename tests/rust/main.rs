@@ -13,6 +13,7 @@ mod exactness;
 mod fp8;
 mod golden;
 mod json;
+mod matmul;
 mod numbers;
 mod prompt;
 mod tekken_file;

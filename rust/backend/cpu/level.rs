@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 pub enum KernelLevel {
     /// Plain Rust, the twin of all others.
     Portable,
+    /// AVX2 with FMA and F16C.
+    Avx2,
     /// AVX-512 with VBMI for the decoding of weights, and BF16 for products of pairs.
     Avx512Bf16,
 }
@@ -17,6 +19,13 @@ impl KernelLevel {
     /// What this processor can run, the fastest first.
     pub fn available() -> Vec<KernelLevel> {
         let mut levels = vec![KernelLevel::Portable];
+        #[cfg(target_arch = "x86_64")]
+        if std::is_x86_feature_detected!("avx2")
+            && std::is_x86_feature_detected!("fma")
+            && std::is_x86_feature_detected!("f16c")
+        {
+            levels.push(KernelLevel::Avx2);
+        }
         #[cfg(target_arch = "x86_64")]
         if std::is_x86_feature_detected!("avx512f")
             && std::is_x86_feature_detected!("avx512bw")
@@ -29,12 +38,13 @@ impl KernelLevel {
         levels
     }
 
-    /// The fastest one, or what `NEMO_FAST_CPU` allows: `scalar` none but the plain kernels, `avx2` none of AVX-512.
+    /// The fastest one, or what `NEMO_FAST_CPU` allows: `scalar` the plain kernels, `avx2` none of AVX-512.
     pub fn in_use() -> KernelLevel {
         static LEVEL: OnceLock<KernelLevel> = OnceLock::new();
         *LEVEL.get_or_init(|| {
             let most = match std::env::var("NEMO_FAST_CPU").as_deref() {
-                Ok("scalar" | "avx2") => KernelLevel::Portable,
+                Ok("scalar") => KernelLevel::Portable,
+                Ok("avx2") => KernelLevel::Avx2,
                 _ => KernelLevel::Avx512Bf16,
             };
             let allowed = KernelLevel::available().into_iter().find(|level| *level <= most);
@@ -46,6 +56,7 @@ impl KernelLevel {
     pub fn name(self) -> &'static str {
         match self {
             KernelLevel::Portable => "portable",
+            KernelLevel::Avx2 => "avx2",
             KernelLevel::Avx512Bf16 => "avx512bf16",
         }
     }

@@ -4,6 +4,8 @@
 //! order of accumulation, whatever the number of tokens and threads ([`portable`] is the plain one). Activations are bf16.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512bf16;
 mod portable;
 
@@ -113,18 +115,16 @@ fn finish(epilogue: Epilogue, scales: &[f32], sums: &[f32], out: &mut [f32]) {
 }
 
 /// The sums of a tile, in the order of a level.
+#[allow(unsafe_code, reason = "calls of functions for one kind of processor")]
 fn write_sums(level: KernelLevel, operands: &Operands<'_>, first: usize, count: usize, sums: &mut [f32]) {
     match level {
-        KernelLevel::Portable => portable::tile(operands, first, count, sums),
+        // SAFETY: a backend has only levels that `KernelLevel::available` lists.
         #[cfg(target_arch = "x86_64")]
-        KernelLevel::Avx512Bf16 => {
-            #[allow(unsafe_code, reason = "the call of a function for one kind of processor")]
-            // SAFETY: a backend has only levels that `KernelLevel::available` lists.
-            unsafe {
-                avx512bf16::tile(operands, first, count, sums);
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        KernelLevel::Avx512Bf16 => unreachable!("not available here"),
+        KernelLevel::Avx512Bf16 => unsafe { avx512bf16::tile(operands, first, count, sums) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        KernelLevel::Avx2 => unsafe { avx2::tile(operands, first, count, sums) },
+        // Elsewhere there is no other.
+        _ => portable::tile(operands, first, count, sums),
     }
 }
