@@ -16,7 +16,7 @@ mod threads;
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 
-use fp8_matmul::Narrowed;
+use fp8_matmul::Rounded;
 pub use level::KernelLevel;
 pub use limits::Limits;
 pub use threads::ThreadPool;
@@ -35,7 +35,7 @@ pub struct CpuBackend {
     pool: ThreadPool,
     level: KernelLevel,
     /// Room for the activations of a product.
-    narrowed: Mutex<Narrowed>,
+    rounded: Mutex<Rounded>,
 }
 
 impl CpuBackend {
@@ -52,7 +52,7 @@ impl CpuBackend {
         assert!(KernelLevel::available().contains(&level), "{level:?} is not available");
         let available = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let pool = ThreadPool::new(threads.unwrap_or_else(available))?;
-        Ok(CpuBackend { pool, level, narrowed: Mutex::default() })
+        Ok(CpuBackend { pool, level, rounded: Mutex::default() })
     }
 
     /// What this machine can do at most with these threads: measured, which takes about a second and 1 GiB.
@@ -154,8 +154,8 @@ impl Backend for CpuBackend {
     }
 
     fn matmul(&self, w: &Panels, x: &Vec<f32>, n: usize, epilogue: Epilogue, out: &mut Vec<f32>) {
-        let mut narrowed = self.narrowed.lock().unwrap_or_else(PoisonError::into_inner);
-        fp8_matmul::matmul(self.level, &self.pool, &mut narrowed, w, x, n, epilogue, out);
+        let mut rounded = self.rounded.lock().unwrap_or_else(PoisonError::into_inner);
+        fp8_matmul::matmul(self.level, &self.pool, &mut rounded, w, x, n, epilogue, out);
     }
 
     fn rope_append(

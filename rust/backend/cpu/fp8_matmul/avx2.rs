@@ -14,9 +14,9 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _MM_HINT_T0, _mm_hadd_ps, _mm_mul_ps, _mm_prefetch, _mm_set1_ps, _mm_storeu_ps,
-    _mm256_and_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cvtph_ps,
+    _mm256_and_si256, _mm256_castpd_ps, _mm256_castps256_ps128, _mm256_castsi256_si128, _mm256_cvtph_ps,
     _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_set1_epi16, _mm256_set1_epi64x, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srai_epi16,
+    _mm256_set1_epi16, _mm256_set1_pd, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srai_epi16,
     _mm256_storeu_ps, _mm256_unpackhi_epi8, _mm256_unpacklo_epi8,
 };
 use std::cell::RefCell;
@@ -73,19 +73,17 @@ unsafe fn decode_at(block: *const u8) -> [Pair; 2] {
 /// Two neighbouring activations, four times.
 ///
 /// # Safety
-/// Two bf16 can be read.
+/// Two f32 can be read.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn activations(x: *const u16) -> __m256 {
-    // SAFETY: the caller's.
-    let pair = u64::from(unsafe { x.cast::<u32>().read_unaligned() });
-    let widened = (pair & 0xFFFF_0000) << 32 | (pair & 0xFFFF) << 16;
-    _mm256_castsi256_ps(_mm256_set1_epi64x(widened as i64))
+unsafe fn activations(x: *const f32) -> __m256 {
+    // SAFETY: the caller's; the pair need not be aligned.
+    unsafe { _mm256_castpd_ps(_mm256_set1_pd(x.cast::<f64>().read_unaligned())) }
 }
 
 /// See [`super::portable::tile`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn tile(operands: &Operands<'_>, first: usize, count: usize, sums: &mut [f32]) {
+pub(super) fn tile(operands: &Operands<'_, f32>, first: usize, count: usize, sums: &mut [f32]) {
     assert!(count <= TILE && sums.len() >= operands.tokens * TILE * PANEL);
     let mut panel = 0;
     while panel < count {
@@ -103,13 +101,13 @@ pub(super) fn tile(operands: &Operands<'_>, first: usize, count: usize, sums: &m
 /// `P` panels for `T` tokens; returns `P`. `out` has `TILE` panels for each token.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn few<const P: usize, const T: usize>(
-    operands: &Operands<'_>,
+    operands: &Operands<'_, f32>,
     first: usize,
     panel: usize,
     out: &mut [f32],
 ) -> usize {
     let codes: [*const u8; P] = std::array::from_fn(|p| operands.panels.panel(first + p).as_ptr());
-    let x: [*const u16; T] = std::array::from_fn(|t| operands.row(t).as_ptr());
+    let x: [*const f32; T] = std::array::from_fn(|t| operands.row(t).as_ptr());
     let mut chains = [[[_mm256_setzero_ps(); GROUPS]; T]; P];
     for block in 0..operands.panels.blocks() {
         for p in 0..P {
@@ -157,7 +155,7 @@ thread_local! {
 
 /// One panel for any number of tokens; returns 1.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn many(operands: &Operands<'_>, index: usize, panel: usize, out: &mut [f32]) -> usize {
+fn many(operands: &Operands<'_, f32>, index: usize, panel: usize, out: &mut [f32]) -> usize {
     let depth = operands.panels.blocks() * QUAD;
     ROOM.with_borrow_mut(|(weights, chains)| {
         weights.resize(DEPTH * PANEL, 0.0);
@@ -197,7 +195,7 @@ fn many(operands: &Operands<'_>, index: usize, panel: usize, out: &mut [f32]) ->
 
 /// A part of the columns, for the tokens from one on.
 struct Part<'a> {
-    operands: &'a Operands<'a>,
+    operands: &'a Operands<'a, f32>,
     weights: &'a [f32],
     start: usize,
     columns: usize,
@@ -208,7 +206,7 @@ impl Part<'_> {
     /// Goes on with the chains of `T` tokens.
     #[target_feature(enable = "avx2,fma")]
     fn multiply<const T: usize>(&self, kept: &mut [f32]) {
-        let x: [*const u16; T] =
+        let x: [*const f32; T] =
             std::array::from_fn(|t| self.operands.row(self.token + t)[self.start..][..self.columns].as_ptr());
         let weights = &self.weights[..self.columns * PANEL];
         let kept = &mut kept[..T * 2 * PANEL];

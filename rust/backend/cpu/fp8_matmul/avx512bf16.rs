@@ -97,7 +97,7 @@ fn dot(sum: __m512, weights: __m512i, pair: __m512i) -> __m512 {
 
 /// See [`super::portable::tile`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
-pub(super) fn tile(operands: &Operands<'_>, first: usize, count: usize, sums: &mut [f32]) {
+pub(super) fn tile(operands: &Operands<'_, u16>, first: usize, count: usize, sums: &mut [f32]) {
     assert!(count <= TILE && sums.len() >= operands.tokens * TILE * PANEL);
     if operands.tokens > FEW {
         return many(operands, first, count, sums);
@@ -134,7 +134,7 @@ pub(super) fn tile(operands: &Operands<'_>, first: usize, count: usize, sums: &m
 /// `P` panels for `T` tokens; returns `P`. `out` has `TILE` panels for each token.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
 fn few<const P: usize, const T: usize>(
-    operands: &Operands<'_>,
+    operands: &Operands<'_, u16>,
     first: usize,
     panel: usize,
     out: &mut [f32],
@@ -177,7 +177,7 @@ thread_local! {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
-fn many(operands: &Operands<'_>, first: usize, count: usize, sums: &mut [f32]) {
+fn many(operands: &Operands<'_, u16>, first: usize, count: usize, sums: &mut [f32]) {
     DECODED.with_borrow_mut(|weights| {
         weights.resize(TILE * DEPTH * PANEL, 0);
         let depth = operands.panels.blocks() * QUAD;
@@ -214,7 +214,7 @@ fn decode(codes: &[u8], weights: &mut [u16]) {
 
 /// A part of the columns.
 struct Part<'a> {
-    operands: &'a Operands<'a>,
+    operands: &'a Operands<'a, u16>,
     weights: &'a [u16],
     start: usize,
     columns: usize,

@@ -21,17 +21,17 @@ use crate::fp8::panels::{PANEL, QUAD};
 /// Panels of a tile.
 const TILE: usize = 4;
 
-/// What a kernel multiplies.
-struct Operands<'a> {
+/// What a kernel multiplies. `X` is how it reads activations: as `u16`, the bits of a bf16, or as `f32`.
+struct Operands<'a, X> {
     panels: &'a Panels,
-    /// bf16, `[tokens, 4 · blocks]`; what is behind the columns is zero.
-    x: &'a [u16],
+    /// `[tokens, 4 · blocks]`, rounded to bf16; what is behind the columns is zero.
+    x: &'a [X],
     tokens: usize,
 }
 
-impl Operands<'_> {
+impl<X> Operands<'_, X> {
     /// The activations of a token.
-    fn row(&self, token: usize) -> &[u16] {
+    fn row(&self, token: usize) -> &[X] {
         let width = self.panels.blocks() * QUAD;
         &self.x[token * width..(token + 1) * width]
     }
@@ -39,23 +39,31 @@ impl Operands<'_> {
 
 /// Activations as kernels read them; kept for the next product.
 #[derive(Default)]
-pub(super) struct Narrowed(Vec<u16>);
+pub(super) struct Rounded {
+    narrow: Vec<u16>,
+    wide: Vec<f32>,
+}
 
-impl Narrowed {
-    /// Rounds `[n, columns]` to bf16 and fills the rows up to whole blocks.
-    fn set(&mut self, pool: &ThreadPool, x: &[f32], n: usize, columns: usize) {
-        let width = columns.next_multiple_of(QUAD);
-        if self.0.len() < n * width {
-            self.0.resize(n * width, 0);
+/// Rounds `[n, columns]` to bf16 and fills the rows up to whole blocks.
+fn round<'a, X: Copy + Default + Send>(
+    pool: &ThreadPool,
+    x: &[f32],
+    n: usize,
+    columns: usize,
+    rounded: &'a mut Vec<X>,
+    round: impl Fn(f32) -> X + Sync,
+) -> &'a [X] {
+    let width = columns.next_multiple_of(QUAD);
+    rounded.resize(rounded.len().max(n * width), X::default());
+    let rounded = &mut rounded[..n * width];
+    pool.for_each_part(rounded, width, |row, rounded| {
+        let (values, filling) = rounded.split_at_mut(columns);
+        for (rounded, &value) in values.iter_mut().zip(&x[row * columns..(row + 1) * columns]) {
+            *rounded = round(value);
         }
-        pool.for_each_part(&mut self.0[..n * width], width, |row, narrowed| {
-            let (values, filling) = narrowed.split_at_mut(columns);
-            for (narrowed, &value) in values.iter_mut().zip(&x[row * columns..(row + 1) * columns]) {
-                *narrowed = narrow(value);
-            }
-            filling.fill(0);
-        });
-    }
+        filling.fill(X::default());
+    });
+    rounded
 }
 
 /// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]`, then the epilogue; see [`crate::backend::Backend::matmul`].
@@ -63,7 +71,7 @@ impl Narrowed {
 pub(super) fn matmul(
     level: KernelLevel,
     pool: &ThreadPool,
-    narrowed: &mut Narrowed,
+    rounded: &mut Rounded,
     panels: &Panels,
     x: &[f32],
     n: usize,
@@ -71,8 +79,22 @@ pub(super) fn matmul(
     out: &mut [f32],
 ) {
     assert_eq!(panels.is_gated, epilogue == Epilogue::SwiGlu, "gates need values, and nothing else has them");
-    narrowed.set(pool, &x[..n * panels.columns], n, panels.columns);
-    let operands = Operands { panels, x: &narrowed.0, tokens: n };
+    let tokens = n;
+    let operands = match level {
+        KernelLevel::Avx512Bf16 => {
+            let x = round(pool, x, n, panels.columns, &mut rounded.narrow, narrow);
+            LevelOperands::Avx512Bf16(Operands { panels, x, tokens })
+        }
+        KernelLevel::Avx2 | KernelLevel::Portable => {
+            let x = round(pool, x, n, panels.columns, &mut rounded.wide, round_bf16);
+            let operands = Operands { panels, x, tokens };
+            if level == KernelLevel::Avx2 {
+                LevelOperands::Avx2(operands)
+            } else {
+                LevelOperands::Portable(operands)
+            }
+        }
+    };
     let outputs = panels.outputs;
     let panels_per_output = if panels.is_gated { 2 } else { 1 };
     let width = TILE / panels_per_output * PANEL;
@@ -82,7 +104,7 @@ pub(super) fn matmul(
         let scales = &panels.scales[first * PANEL..(first + count) * PANEL];
         SUMS.with_borrow_mut(|sums| {
             sums.resize(sums.len().max(n * TILE * PANEL), 0.0);
-            write_sums(level, &operands, first, count, sums);
+            operands.write_sums(first, count, sums);
             for (token, sums) in sums.chunks_exact(TILE * PANEL).take(n).enumerate() {
                 finish(epilogue, scales, sums, band.row(token));
             }
@@ -114,17 +136,27 @@ fn finish(epilogue: Epilogue, scales: &[f32], sums: &[f32], out: &mut [f32]) {
     }
 }
 
-/// The sums of a tile, in the order of a level.
-#[allow(unsafe_code, reason = "calls of functions for one kind of processor")]
-fn write_sums(level: KernelLevel, operands: &Operands<'_>, first: usize, count: usize, sums: &mut [f32]) {
-    match level {
-        // SAFETY: a backend has only levels that `KernelLevel::available` lists.
-        #[cfg(target_arch = "x86_64")]
-        KernelLevel::Avx512Bf16 => unsafe { avx512bf16::tile(operands, first, count, sums) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        KernelLevel::Avx2 => unsafe { avx2::tile(operands, first, count, sums) },
-        // Elsewhere there is no other.
-        _ => portable::tile(operands, first, count, sums),
+/// What the kernel of a level multiplies.
+enum LevelOperands<'a> {
+    Portable(Operands<'a, f32>),
+    Avx2(Operands<'a, f32>),
+    Avx512Bf16(Operands<'a, u16>),
+}
+
+impl LevelOperands<'_> {
+    /// The sums of up to [`TILE`] panels and all tokens, `[tokens, TILE, PANEL]`, in the order of the level.
+    #[allow(unsafe_code, reason = "calls of functions for one kind of processor")]
+    fn write_sums(&self, first: usize, count: usize, sums: &mut [f32]) {
+        match self {
+            LevelOperands::Portable(operands) => portable::tile(operands, first, count, sums),
+            // SAFETY: a backend has only levels that `KernelLevel::available` lists.
+            #[cfg(target_arch = "x86_64")]
+            LevelOperands::Avx2(operands) => unsafe { avx2::tile(operands, first, count, sums) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            LevelOperands::Avx512Bf16(operands) => unsafe { avx512bf16::tile(operands, first, count, sums) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("the portable level is the only one here"),
+        }
     }
 }
