@@ -16,7 +16,7 @@ use super::convert;
 use super::tokenizer::PyTokenTable;
 use super::without_gil::without_gil;
 use crate::backend::DeviceError;
-use crate::backend::cpu::CpuBackend;
+use crate::backend::cpu::{CpuBackend, KernelLevel};
 use crate::checkpoint::{MAX_CONTEXT_LENGTH, ModelConfig};
 use crate::error::{Error, Result};
 use crate::generation::{self, Event, FinishReason, GenerationError, Request, RequestId, Sampling, Stopping};
@@ -35,6 +35,7 @@ pub(super) struct Engine {
     config: ModelConfig,
     context_length: usize,
     threads: usize,
+    level: KernelLevel,
 }
 
 enum State {
@@ -118,6 +119,7 @@ impl Engine {
             config: engine.model().config.clone(),
             context_length: engine.model().context_length,
             threads: engine.model().backend.threads(),
+            level: engine.model().backend.level(),
             state: Mutex::new(State::Open(Box::new(Open { engine, requests: HashMap::new() }))),
         })
     }
@@ -138,6 +140,19 @@ impl Engine {
     #[getter]
     fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// The kernels in use: "portable", "avx2" or "avx512bf16".
+    #[getter]
+    fn kernels(&self) -> &'static str {
+        self.level.name()
+    }
+
+    /// What the machine can do at most with these threads: bytes read from memory in a second, and operations of bf16
+    /// products, None where the kernels in use have no instruction for them. Takes a second and 1 GiB.
+    fn limits(&self, py: Python<'_>) -> PyResult<(f64, Option<f64>)> {
+        let limits = self.with(py, |open| Ok(open.engine.model().backend.limits()))?;
+        Ok((limits.read_bytes_per_second, limits.dot_operations_per_second))
     }
 
     /// Queues a request and returns its number. Raises `ValueError`, `TokenizerError` or `ContextLengthError`.
