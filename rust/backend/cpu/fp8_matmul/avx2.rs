@@ -220,15 +220,17 @@ impl Part<'_> {
             }
         }
         for k in (0..self.columns).step_by(2) {
-            let pair: Pair = std::array::from_fn(|group| {
-                // SAFETY: sixteen weights for each of the columns, an even number.
-                unsafe { _mm256_loadu_ps(weights.as_ptr().add(k * PANEL + 8 * group)) }
-            });
-            for t in 0..T {
+            let x: [__m256; T] = std::array::from_fn(|t| {
                 // SAFETY: a row has `columns` activations from `start` on.
-                let x = unsafe { activations(x[t].add(k)) };
-                for (chain, &weights) in chains[t].iter_mut().zip(&pair) {
-                    *chain = _mm256_fmadd_ps(weights, x, *chain);
+                unsafe { activations(x[t].add(k)) }
+            });
+            // One register of weights at a time: with the chains and activations that is all sixteen.
+            #[allow(clippy::needless_range_loop, reason = "the index is of two arrays, one within the other")]
+            for group in 0..GROUPS {
+                // SAFETY: sixteen weights for each of the columns, an even number.
+                let weights = unsafe { _mm256_loadu_ps(weights.as_ptr().add(k * PANEL + 8 * group)) };
+                for t in 0..T {
+                    chains[t][group] = _mm256_fmadd_ps(weights, x[t], chains[t][group]);
                 }
             }
         }
