@@ -5,16 +5,18 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512bf16;
+mod groups;
 mod portable;
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::ThreadPool;
 use super::level::KernelLevel;
 use super::ops::{narrow, round_bf16};
 use crate::backend::Epilogue;
 use crate::fp8::Panels;
-use crate::fp8::panels::{PANEL, QUAD};
+use crate::fp8::panels::{BLOCK, PANEL, QUAD};
 
 /// Panels of a tile.
 const TILE: usize = 4;
@@ -25,13 +27,20 @@ struct Operands<'a> {
     /// bf16, `[tokens, 4 · blocks]`; what is behind the columns is zero.
     x: &'a [u16],
     tokens: usize,
+    /// The blocks of each panel that are summed: all, or those of a group of columns.
+    blocks: Range<usize>,
 }
 
 impl Operands<'_> {
-    /// The activations of a token.
+    /// The activations of a token, `[4 · blocks]`.
     fn row(&self, token: usize) -> &[u16] {
-        let width = self.panels.blocks() * QUAD;
-        &self.x[token * width..(token + 1) * width]
+        let first = token * self.panels.blocks() * QUAD;
+        &self.x[first + self.blocks.start * QUAD..first + self.blocks.end * QUAD]
+    }
+
+    /// The codes of a panel, `[blocks, BLOCK]`.
+    fn codes(&self, panel: usize) -> &[u8] {
+        &self.panels.panel(panel)[self.blocks.start * BLOCK..self.blocks.end * BLOCK]
     }
 }
 
@@ -56,7 +65,7 @@ impl Narrowed {
     }
 }
 
-/// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]`, then the epilogue; see [`crate::backend::Backend::matmul`].
+/// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]` (with several scales a row as in [`groups`]), then the epilogue; see [`crate::backend::Backend::matmul`].
 #[allow(clippy::too_many_arguments, reason = "those of the operation, and who works on it")]
 pub(super) fn matmul(
     level: KernelLevel,
@@ -70,23 +79,31 @@ pub(super) fn matmul(
 ) {
     assert_eq!(panels.is_gated, epilogue == Epilogue::SwiGlu, "gates need values, and nothing else has them");
     narrowed.set(pool, &x[..n * panels.columns], n, panels.columns);
-    let operands = Operands { panels, x: &narrowed.0, tokens: n };
+    let operands = Operands { panels, x: &narrowed.0, tokens: n, blocks: 0..panels.blocks() };
     let outputs = panels.outputs;
     let panels_per_output = if panels.is_gated { 2 } else { 1 };
     let width = TILE / panels_per_output * PANEL;
     pool.for_each_band(&mut out[..n * outputs], outputs, width, |task, mut band| {
         let first = task * TILE;
         let count = TILE.min(panels.panels() - first);
-        let scales = &panels.scales[first * PANEL..(first + count) * PANEL];
         SUMS.with_borrow_mut(|sums| {
             sums.resize(sums.len().max(n * TILE * PANEL), 0.0);
-            write_sums(level, &operands, first, count, sums);
+            let scales = if panels.groups() == 1 {
+                write_sums(level, &operands, first, count, sums);
+                &panels.scales[first * PANEL..(first + count) * PANEL]
+            } else {
+                groups::write_scaled_sums(level, &operands, first, count, sums);
+                &SCALED[..count * PANEL]
+            };
             for (token, sums) in sums.chunks_exact(TILE * PANEL).take(n).enumerate() {
                 finish(epilogue, scales, sums, band.row(token));
             }
         });
     });
 }
+
+/// The scales of sums that have been multiplied with theirs: a product with one is the same bits.
+const SCALED: [f32; TILE * PANEL] = [1.0; TILE * PANEL];
 
 thread_local! {
     /// The sums of a tile: `[tokens, TILE, PANEL]`.
