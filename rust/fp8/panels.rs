@@ -47,6 +47,9 @@ impl Panels {
     }
 
     /// Packs the rows of gates and of as many values, which have as many scales (see [`Fp8Rows::alike`]).
+    ///
+    /// # Panics
+    /// If they have not, or are of another shape.
     pub fn pack_gated(gates: &Fp8Rows, values: &Fp8Rows) -> Panels {
         assert_eq!(
             (gates.rows(), gates.columns, gates.groups()),
@@ -128,6 +131,7 @@ pub const fn place(row: usize, k: usize) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "scales are copied")]
 mod tests {
     use super::*;
 

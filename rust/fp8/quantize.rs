@@ -31,7 +31,7 @@ pub struct Fp8Rows {
 impl Fp8Rows {
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.codes.len() / self.columns
+        self.codes.len() / self.columns.max(1)
     }
 
     /// Scales of a row.

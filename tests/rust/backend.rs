@@ -6,7 +6,7 @@ use nemo_fast::backend::cpu::{CpuBackend, KernelLevel};
 use nemo_fast::backend::{Backend, Epilogue, KvShape, PAGE, Rows};
 use nemo_fast::checkpoint::SafetensorsFile;
 use nemo_fast::fp8::{Fp8Rows, GROUP, e4m3, quantize_rows};
-use nemo_fast::model::RopeTable;
+use nemo_fast::model::{RopeTable, rope_frequencies};
 
 use crate::numbers::{Numbers, bf16};
 
@@ -219,7 +219,7 @@ fn attention<B: Backend>(
     let theta = 100.0;
     let shape = KvShape { layers: 2, pages: 5, heads, query_heads, head_dim };
     let mut cache = backend.kv_cache(shape).unwrap();
-    let rope = RopeTable::new(backend, head_dim, theta, lengths[0]).unwrap();
+    let rope = RopeTable::new(backend, &rope_frequencies(head_dim, theta, None), lengths[0]).unwrap();
     let qkv: Vec<Vec<Vec<f32>>> = lengths.iter().map(|&length| numbers.matrix(length, width)).collect();
     let mut found = [vec![Vec::new(); lengths[0]], vec![Vec::new(); lengths[1]]];
 

@@ -65,7 +65,8 @@ impl Narrowed {
     }
 }
 
-/// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]` (with several scales a row as in [`groups`]), then the epilogue; see [`crate::backend::Backend::matmul`].
+/// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]`, then the epilogue; with several scales a row as in [`groups`]. See
+/// [`crate::backend::Backend::matmul`].
 #[allow(clippy::too_many_arguments, reason = "those of the operation, and who works on it")]
 pub(super) fn matmul(
     level: KernelLevel,
