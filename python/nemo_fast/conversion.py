@@ -1,17 +1,21 @@
 """Converts a checkpoint, tensor by tensor, into a folder with E4M3 weights.
 
 Sources: a GGUF file, or any folder that loads. Target: a compressed-tensors FP8 folder, its linear layers
-E4M3 with a scale a row, all other tensors as in the source (BF16 for GGUF).
+E4M3 with a scale a row, or a scale a block where the source has that; all other tensors as in the source
+(BF16 for GGUF).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from nemo_fast._native import Checkpoint, CheckpointError, __version__
 from nemo_fast.gguf_source import GgufSource
@@ -22,10 +26,9 @@ from nemo_fast.safetensors_writer import TensorEntry, write_safetensors
 from nemo_fast.staging import refuse_existing, staged_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
 
-    import numpy as np
     from numpy.typing import NDArray
 
 TOKENIZER_FILES = (
@@ -38,30 +41,18 @@ TOKENIZER_FILES = (
 # The metadata key under which a converted file names the SHA-256 of its source.
 SOURCE_HASH = "nemo_fast.source_sha256"
 _HASHED_AT_ONCE = 1 << 24
-_QUANTIZATION = {
-    "config_groups": {
-        "group_0": {
-            "input_activations": {
-                "dynamic": True,
-                "num_bits": 8,
-                "strategy": "token",
-                "symmetric": True,
-                "type": "float",
-            },
-            "targets": ["Linear"],
-            "weights": {
-                "dynamic": False,
-                "num_bits": 8,
-                "strategy": "channel",
-                "symmetric": True,
-                "type": "float",
-            },
-        }
-    },
-    "format": "float-quantized",
-    "ignore": ["lm_head"],
-    "quant_method": "compressed-tensors",
-    "quantization_status": "compressed",
+# Rows and columns that have one scale where scales are of blocks.
+_BLOCK = 128
+_FLOAT8 = {"num_bits": 8, "symmetric": True, "type": "float"}
+_BY_CHANNEL = {
+    "input_activations": {"dynamic": True, "strategy": "token", **_FLOAT8},
+    "targets": ["Linear"],
+    "weights": {"dynamic": False, "strategy": "channel", **_FLOAT8},
+}
+_BY_BLOCK = {
+    "input_activations": {"dynamic": True, "group_size": _BLOCK, "strategy": "group", **_FLOAT8},
+    "targets": ["Linear"],
+    "weights": {"block_structure": [_BLOCK, _BLOCK], "dynamic": False, "strategy": "block", **_FLOAT8},
 }
 
 
@@ -70,6 +61,8 @@ class WeightSource(Protocol):
 
     config: dict[str, Any]
     weight_files: tuple[Path, ...]
+    # Whether linear layers have scales of blocks.
+    has_block_scales: bool
 
     def dense_dtype(self, name: str) -> str:
         """Return the dtype of an embedding, head or norm: "BF16", "F16" or "F32"."""
@@ -78,7 +71,7 @@ class WeightSource(Protocol):
         """Return its little-endian bytes."""
 
     def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return a projection's E4M3 rows [out, in] and their scales [out]."""
+        """Return a projection's E4M3 rows [out, in] and their scales [out] or [out, in / 128]."""
 
 
 class FolderSource:
@@ -88,6 +81,7 @@ class FolderSource:
         self._checkpoint = Checkpoint(path)
         self.config: dict[str, Any] = dict(self._checkpoint.config)
         self.weight_files = tuple(self._checkpoint.files)
+        self.has_block_scales = self._checkpoint.has_block_scales
 
     def dense_dtype(self, name: str) -> str:
         """Return the dtype of an embedding, head or norm."""
@@ -98,7 +92,7 @@ class FolderSource:
         return self._checkpoint.dense(name)[2]
 
     def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return a projection's E4M3 rows [out, in] and their scales [out]."""
+        """Return a projection's E4M3 rows [out, in] and their scales [out] or [out, in / 128]."""
         return self._checkpoint.linear(name)
 
 
@@ -128,9 +122,7 @@ def convert(
     weights = open_source(source)
     fingerprint = _sha256(weights.weight_files, progress=progress)
     with staged_folder(target) as folder:
-        (folder / "config.json").write_text(
-            json.dumps(_config(weights.config), indent=2) + "\n", encoding="utf-8"
-        )
+        (folder / "config.json").write_text(json.dumps(_config(weights), indent=2) + "\n", encoding="utf-8")
         missing = _write_tokenizer_files(source, weights, folder)
         entries = _entries(weights)
         metadata = {
@@ -161,7 +153,7 @@ def open_source(path: Path) -> WeightSource:
     return GgufSource(path)
 
 
-def _config(config: Mapping[str, Any]) -> dict[str, Any]:
+def _config(weights: WeightSource) -> dict[str, Any]:
     """Return `config.json`: every source has this architecture, so its names are the same for all."""
     names = (
         "bos_token_id",
@@ -174,6 +166,7 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "num_hidden_layers",
         "num_key_value_heads",
         "rms_norm_eps",
+        "rope_scaling",
         "rope_theta",
         "tie_word_embeddings",
         "vocab_size",
@@ -185,8 +178,14 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
         "model_type": "mistral",
         "sliding_window": None,
         "torch_dtype": "bfloat16",
-        **{name: config[name] for name in names},
-        "quantization_config": _QUANTIZATION,
+        **{name: weights.config[name] for name in names},
+        "quantization_config": {
+            "config_groups": {"group_0": _BY_BLOCK if weights.has_block_scales else _BY_CHANNEL},
+            "format": "float-quantized",
+            "ignore": ["lm_head"],
+            "quant_method": "compressed-tensors",
+            "quantization_status": "compressed",
+        },
     }
 
 
@@ -196,8 +195,9 @@ def _entries(weights: WeightSource) -> list[TensorEntry]:
         for name, shape in dense_shapes(weights.config).items()
     ]
     for name, (rows, columns) in linear_shapes(weights.config).items():
+        blocks = (math.ceil(rows / _BLOCK), math.ceil(columns / _BLOCK))
         entries.append(TensorEntry(name, "F8_E4M3", (rows, columns)))
-        entries.append(TensorEntry(f"{name}_scale", "F32", (rows, 1)))
+        entries.append(TensorEntry(f"{name}_scale", "F32", blocks if weights.has_block_scales else (rows, 1)))
     return entries
 
 
@@ -207,11 +207,25 @@ def _contents(weights: WeightSource, advance: Callable[[int], None]) -> Iterator
         content = weights.dense(name)
         yield content
         advance(memoryview(content).nbytes)
-    for name in linear_shapes(weights.config):
+    for name, (_, columns) in linear_shapes(weights.config).items():
         rows, scales = weights.linear(name)
+        if weights.has_block_scales:
+            scales = _block_scales(name, scales, math.ceil(columns / _BLOCK))
         yield rows.data
         yield scales.data
         advance(rows.nbytes + scales.nbytes)
+
+
+def _block_scales(name: str, scales: NDArray[np.float32], groups: int) -> NDArray[np.float32]:
+    """Return one scale a block [out / 128, in / 128], of scales that are there for each row."""
+    by_row = np.broadcast_to(scales.reshape(len(scales), -1), (len(scales), groups))
+    blocks = np.ascontiguousarray(by_row[::_BLOCK])
+    if not np.array_equal(np.repeat(blocks, _BLOCK, axis=0)[: len(scales)], by_row):
+        raise CheckpointError(
+            f"tensor `{name}` has a scale a row and other tensors one a block of {_BLOCK} rows: "
+            "compressed-tensors has no place for both"
+        )
+    return blocks
 
 
 def _write_tokenizer_files(source: Path, weights: WeightSource, folder: Path) -> str | None:

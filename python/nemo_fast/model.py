@@ -76,7 +76,7 @@ class Model(ModelPrompts):
         chat_format: str = "auto",
         progress: bool = False,
     ) -> Model:
-        """Load a folder: Hugging Face's layout (bf16, f16, f32, compressed-tensors FP8) or Mistral's own.
+        """Load a folder: Hugging Face's layout (bf16, f16, f32 or FP8) or Mistral's own.
 
         Linear layers are held as E4M3, quantized here where the source is wider; embedding and head stay as
         they are. `device`: "auto" or "cpu". `context_length`: positions that a prompt with its answer can

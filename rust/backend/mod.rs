@@ -67,7 +67,7 @@ pub struct Rows<B: Backend> {
 ///
 /// bf16(x) stands for rounding to the nearest bfloat16, ties to even.
 pub trait Backend: Send + Sync + Sized + 'static {
-    /// E4M3 rows with a scale each.
+    /// E4M3 rows with a scale each, or a scale for each group of columns.
     type Fp8Matrix: Send + Sync;
     /// A matrix as the source has it (bf16, f16 or f32): embedding and head.
     type DenseMatrix: Send + Sync;
@@ -84,7 +84,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn largest_head(&self) -> usize;
     /// Uploads a linear layer.
     fn fp8_matrix(&self, rows: Fp8Rows) -> Result<Self::Fp8Matrix>;
-    /// Uploads two linear layers of one shape, whose products become one: see [`Epilogue::SwiGlu`].
+    /// Uploads two linear layers of one shape, with as many scales a row, whose products become one: see [`Epilogue::SwiGlu`].
     fn gated_matrix(&self, gates: Fp8Rows, values: Fp8Rows) -> Result<Self::Fp8Matrix>;
     /// Uploads a `[rows, columns]` tensor.
     fn dense_matrix(&self, tensor: Tensor) -> Result<Self::DenseMatrix>;
@@ -107,7 +107,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `out[i] = bf16(x[i] · weight / √(mean(x[i]²) + eps))`
     fn rms_norm(&self, x: &Self::Buffer, weight: &Self::Vector, eps: f32, n: usize, out: &mut Self::Buffer);
 
-    /// `y[i] = scale · (W · bf16(x[i]))`, then the epilogue.
+    /// `y[i] = scale · (W · bf16(x[i]))`, then the epilogue. With several scales a row, the sum over the groups of columns
+    /// of such products, in ascending order.
     fn matmul(
         &self,
         w: &Self::Fp8Matrix,

@@ -1,7 +1,7 @@
 //! The model's weights by name: every name, shape and element type is checked here, and nowhere else.
 //!
-//! Linear layers come out as E4M3 rows with one scale a row, in rotate-half order, whatever the source;
-//! embedding, head and norms stay as they are.
+//! Linear layers come out as E4M3 rows in rotate-half order, whatever the source. A row has one scale, or one for each 128
+//! columns where the source's scales are of blocks. Embedding, head and norms stay as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use super::folder::Folder;
 use super::{CheckpointError, Dtype, Layout, ModelConfig, SafetensorsFile, Tensor};
 use crate::error::Result;
-use crate::fp8::{Fp8Rows, e4m3, quantize_rows};
+use crate::fp8::{Fp8Rows, GROUP, e4m3, quantize_rows};
 
 /// The linear layers of a decoder layer, under Hugging Face's names.
 const PROJECTIONS: [&str; 7] = [
@@ -24,8 +24,17 @@ const PROJECTIONS: [&str; 7] = [
 
 /// Endings of tensors that describe how other engines would quantize activations and caches, or that are
 /// computed from the config.
-const IGNORED: [&str; 6] =
-    [".input_scale", ".output_scale", ".k_scale", ".v_scale", ".q_scale", ".rotary_emb.inv_freq"];
+const IGNORED: [&str; 9] = [
+    ".activation_scale",
+    ".input_scale",
+    ".k_scale",
+    ".kv_scale",
+    ".output_scale",
+    ".q_scale",
+    ".qscale_act",
+    ".rotary_emb.inv_freq",
+    ".v_scale",
+];
 
 /// One decoder layer.
 #[derive(Debug)]
@@ -40,7 +49,7 @@ pub struct LayerWeights {
     pub post_attention_layernorm: Vec<f32>,
     /// `[intermediate, hidden]`
     pub gate_proj: Fp8Rows,
-    /// `[intermediate, hidden]`
+    /// `[intermediate, hidden]`, with as many scales a row.
     pub up_proj: Fp8Rows,
     /// `[hidden, intermediate]`
     pub down_proj: Fp8Rows,
@@ -124,6 +133,7 @@ impl Checkpoint {
     pub fn layer(&self, index: usize) -> Result<LayerWeights> {
         let linear = |part: &str| self.linear(&format!("model.layers.{index}.{part}.weight"));
         let vector = |part: &str| self.vector(&format!("model.layers.{index}.{part}.weight"));
+        let (gate_proj, up_proj) = linear("mlp.gate_proj")?.alike(linear("mlp.up_proj")?);
         Ok(LayerWeights {
             input_layernorm: vector("input_layernorm")?,
             qkv_proj: linear("self_attn.q_proj")?
@@ -131,8 +141,8 @@ impl Checkpoint {
                 .stack(linear("self_attn.v_proj")?),
             o_proj: linear("self_attn.o_proj")?,
             post_attention_layernorm: vector("post_attention_layernorm")?,
-            gate_proj: linear("mlp.gate_proj")?,
-            up_proj: linear("mlp.up_proj")?,
+            gate_proj,
+            up_proj,
             down_proj: linear("mlp.down_proj")?,
         })
     }
@@ -168,26 +178,52 @@ impl Checkpoint {
         if let Some(index) = tensor.bytes().iter().position(|&code| e4m3::is_nan(code)) {
             return Err(CheckpointError::NotFinite { name: tensor.name, index }.into());
         }
-        let file_scales = self.scales(name, rows)?;
+        let file_scales = self.scales(name, rows, columns)?;
+        let groups = file_scales.len() / rows;
         let mut codes = Vec::with_capacity(rows * columns);
-        let mut scales = Vec::with_capacity(rows);
+        let mut scales = Vec::with_capacity(rows * groups);
         for row in (0..rows).map(source_row) {
             codes.extend_from_slice(&tensor.bytes()[row * columns..(row + 1) * columns]);
-            scales.push(file_scales[row]);
+            scales.extend_from_slice(&file_scales[row * groups..(row + 1) * groups]);
         }
         Ok(Fp8Rows { codes, scales, columns })
     }
 
-    /// The scales of an E4M3 weight, one a row; a scale for the whole tensor is repeated. They multiply.
-    fn scales(&self, name: &str, rows: usize) -> Result<Vec<f32>> {
-        let tensor = self.tensor(&scale_name(name))?;
+    /// Whether any linear layer has a scale for each block of 128 rows and columns.
+    pub fn has_block_scales(&self) -> Result<bool> {
+        for name in self.tensor_names().iter().filter(|name| name.contains("_proj.")) {
+            let weight = self.tensor(name)?;
+            let (rows, columns) = (weight.shape[0], weight.shape[1]);
+            if weight.dtype == Dtype::F8E4M3 && is_of_blocks(&self.scale_tensor(name)?, rows, columns) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The scales of an E4M3 weight: `[rows]`, or `[rows, groups]` where they are of blocks. A scale for the whole tensor or for
+    /// a block is repeated for its rows, so that rows of several layers can stand under one another. They multiply.
+    fn scales(&self, name: &str, rows: usize, columns: usize) -> Result<Vec<f32>> {
+        let tensor = self.scale_tensor(name)?;
         check_finite(&tensor)?;
         let mut scales = vec![0.0; tensor.len()];
         tensor.read(0, &mut scales);
         if scales.len() == 1 {
             scales = vec![scales[0]; rows];
+        } else if is_of_blocks(&tensor, rows, columns) {
+            let groups = columns.div_ceil(GROUP);
+            let block_row = |row: usize| &scales[row / GROUP * groups..][..groups];
+            scales = (0..rows).flat_map(block_row).copied().collect();
         }
         Ok(scales)
+    }
+
+    /// The scales of an E4M3 weight as the file has them, under either of their names.
+    fn scale_tensor(&self, weight: &str) -> Result<Tensor> {
+        // The name says "inverse", and yet it is what the codes are multiplied with.
+        let inverse = format!("{weight}_scale_inv");
+        let is_inverse = self.places.contains_key(&self.layout.spell(&inverse));
+        self.tensor(&if is_inverse { inverse } else { format!("{weight}_scale") })
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>> {
@@ -231,8 +267,9 @@ impl Checkpoint {
         } else {
             (config.vocab_size, config.hidden_size)
         };
-        if name.ends_with("_scale") {
-            vec![vec![rows, 1], vec![rows], vec![1], vec![]]
+        if name.contains(".weight_scale") {
+            let blocks = vec![rows.div_ceil(GROUP), columns.div_ceil(GROUP)];
+            vec![vec![rows, 1], vec![rows], vec![1], vec![], blocks]
         } else {
             vec![vec![rows, columns]]
         }
@@ -243,7 +280,7 @@ impl Checkpoint {
         for name in self.tensor_names() {
             let tensor = self.tensor(&name)?;
             if tensor.dtype == Dtype::F8E4M3 {
-                expected.insert(self.tensor(&scale_name(&name))?.name);
+                expected.insert(self.scale_tensor(&name)?.name);
             }
             expected.insert(tensor.name);
         }
@@ -258,8 +295,11 @@ impl Checkpoint {
     }
 }
 
-fn scale_name(weight: &str) -> String {
-    format!("{weight}_scale")
+/// Whether the scales of an E4M3 weight are more than one, and each of a block of [`GROUP`] rows and columns.
+fn is_of_blocks(scales: &Tensor, rows: usize, columns: usize) -> bool {
+    scales.len() > 1
+        && scales.shape != [rows, 1]
+        && scales.shape == [rows.div_ceil(GROUP), columns.div_ceil(GROUP)]
 }
 
 fn check_finite(tensor: &Tensor) -> Result<()> {

@@ -23,12 +23,12 @@ pub const QUAD: usize = 4;
 /// Bytes of a block.
 pub const BLOCK: usize = PANEL * QUAD;
 
-/// A matrix of E4M3 rows in panels, with a scale a row.
+/// A matrix of E4M3 rows in panels, with a scale a row or a scale for each group of a row's columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Panels {
     /// `[panels, blocks, BLOCK]`
     pub codes: Vec<u8>,
-    /// `[panels · PANEL]`
+    /// `[panels, groups, PANEL]`; a single group is all columns, several have [`GROUP`](super::GROUP) each.
     pub scales: Vec<f32>,
     /// Outputs: rows, or gates of a gated matrix.
     pub outputs: usize,
@@ -41,15 +41,21 @@ pub struct Panels {
 impl Panels {
     /// Packs rows.
     pub fn pack(rows: &Fp8Rows) -> Panels {
-        let mut packed = Panels::empty(rows.rows(), rows.columns, false);
+        let mut packed = Panels::empty(rows, false);
         (0..rows.rows().div_ceil(PANEL)).for_each(|panel| packed.push(rows, panel));
         packed
     }
 
-    /// Packs the rows of gates and of as many values.
+    /// Packs the rows of gates and of as many values, which have as many scales (see [`Fp8Rows::alike`]).
+    ///
+    /// # Panics
+    /// If they have not, or are of another shape.
     pub fn pack_gated(gates: &Fp8Rows, values: &Fp8Rows) -> Panels {
-        debug_assert_eq!((gates.rows(), gates.columns), (values.rows(), values.columns));
-        let mut packed = Panels::empty(gates.rows(), gates.columns, true);
+        assert_eq!(
+            (gates.rows(), gates.columns, gates.groups()),
+            (values.rows(), values.columns, values.groups())
+        );
+        let mut packed = Panels::empty(gates, true);
         for panel in 0..gates.rows().div_ceil(PANEL) {
             packed.push(gates, panel);
             packed.push(values, panel);
@@ -57,12 +63,14 @@ impl Panels {
         packed
     }
 
-    fn empty(outputs: usize, columns: usize, is_gated: bool) -> Panels {
+    /// Room for `rows`, and as many values where it `is_gated`.
+    fn empty(rows: &Fp8Rows, is_gated: bool) -> Panels {
+        let (outputs, columns) = (rows.rows(), rows.columns);
         let panels = outputs.div_ceil(PANEL) * if is_gated { 2 } else { 1 };
         let bytes = panels * columns.div_ceil(QUAD) * BLOCK;
         Panels {
             codes: Vec::with_capacity(bytes),
-            scales: Vec::with_capacity(panels * PANEL),
+            scales: Vec::with_capacity(panels * rows.groups() * PANEL),
             outputs,
             columns,
             is_gated,
@@ -84,8 +92,11 @@ impl Panels {
                 }
             }
         }
-        self.scales.extend_from_slice(&rows.scales[first..first + count]);
-        self.scales.resize(self.scales.len() + PANEL - count, 0.0);
+        let groups = rows.groups();
+        for group in 0..groups {
+            self.scales.extend((first..first + count).map(|row| rows.scales[row * groups + group]));
+            self.scales.resize(self.scales.len() + PANEL - count, 0.0);
+        }
     }
 
     /// Blocks of a panel.
@@ -100,7 +111,12 @@ impl Panels {
 
     /// Number of panels.
     pub fn panels(&self) -> usize {
-        self.scales.len() / PANEL
+        self.outputs.div_ceil(PANEL) * if self.is_gated { 2 } else { 1 }
+    }
+
+    /// Scales of a row.
+    pub fn groups(&self) -> usize {
+        self.scales.len() / (self.panels() * PANEL).max(1)
     }
 
     /// The codes of a panel.
@@ -115,6 +131,7 @@ pub const fn place(row: usize, k: usize) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "scales are copied")]
 mod tests {
     use super::*;
 
@@ -140,6 +157,18 @@ mod tests {
             }
             assert_eq!(packed.codes.iter().map(|&code| u64::from(code)).sum::<u64>(), sum);
         }
+    }
+
+    #[test]
+    fn scales_of_groups_stand_by_panel_and_group() {
+        let scales = (0..20 * 3).map(|index| index as f32).collect();
+        let packed = Panels::pack(&Fp8Rows { scales, ..rows(20, 300) });
+        assert_eq!((packed.panels(), packed.groups(), packed.scales.len()), (2, 3, 2 * 3 * 16));
+        for (row, group) in [(0, 0), (0, 2), (15, 1), (16, 0), (19, 2)] {
+            let at = (row / 16 * 3 + group) * 16 + row % 16;
+            assert_eq!(packed.scales[at], (row * 3 + group) as f32);
+        }
+        assert_eq!(packed.scales[3 * 16 + 4], 0.0, "behind the last row");
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod kv_cache;
 mod rope;
 
 pub use kv_cache::PagePool;
-pub use rope::RopeTable;
+pub use rope::{RopeTable, rope_frequencies};
 
 use crate::backend::{Backend, DeviceError, KvShape, PAGE, Rows};
 use crate::checkpoint::{Checkpoint, ModelConfig};
@@ -87,11 +87,12 @@ impl<B: Backend> Model<B> {
             });
         }
         progress(config.num_hidden_layers, config.num_hidden_layers)?;
+        let frequencies = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling);
         Ok(Model {
             embed_tokens: backend.dense_matrix(checkpoint.embed_tokens()?)?,
             lm_head: backend.dense_matrix(checkpoint.lm_head()?)?,
             norm: backend.vector(checkpoint.norm()?)?,
-            rope: RopeTable::new(&backend, config.head_dim, config.rope_theta, context_length)?,
+            rope: RopeTable::new(&backend, &frequencies, context_length)?,
             layers,
             context_length,
             config,

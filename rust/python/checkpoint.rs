@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::{PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -11,13 +11,12 @@ use crate::checkpoint;
 use crate::error::Error;
 use crate::fp8::{self, Fp8Rows};
 
-/// E4M3 codes, uint8 [out, in], and scales, float32 [out].
-type Fp8Arrays<'py> = (Bound<'py, PyArray2<u8>>, Bound<'py, PyArray1<f32>>);
+/// E4M3 codes, uint8 [out, in], and scales, float32 [out] or [out, groups].
+type Fp8Arrays<'py> = (Bound<'py, PyArray2<u8>>, Bound<'py, PyArrayDyn<f32>>);
 
 /// A model folder, opened and checked: every tensor is there in the shape that its config says.
 ///
-/// `path` is a folder in Hugging Face's layout (bf16, f16, f32, or FP8 as compressed-tensors writes it) or in
-/// Mistral's own. Reads headers only; weights are memory-mapped. Raises `CheckpointError` or an `OSError`.
+/// `path` is a folder in Hugging Face's layout (bf16, f16, f32 or FP8) or in Mistral's own. Reads headers only; weights are memory-mapped. Raises `CheckpointError` or an `OSError`.
 #[pyclass(frozen, module = "nemo_fast._native")]
 pub(super) struct Checkpoint {
     pub(super) inner: checkpoint::Checkpoint,
@@ -75,8 +74,14 @@ impl Checkpoint {
         Ok((tensor.dtype.to_string(), tensor.shape.clone(), PyBytes::new(py, tensor.bytes())))
     }
 
-    /// A linear layer as E4M3 codes, uint8 [out, in], and one scale a row, float32 [out]; query and key rows in
-    /// rotate-half order. A wider source is quantized here.
+    /// Whether any linear layer has a scale for each block of 128 rows and columns.
+    #[getter]
+    fn has_block_scales(&self) -> PyResult<bool> {
+        self.inner.has_block_scales().map_err(PyErr::from)
+    }
+
+    /// A linear layer as E4M3 codes, uint8 [out, in], and one scale a row, float32 [out], or a scale for each 128
+    /// columns of a row, float32 [out, groups]; query and key rows in rotate-half order. A wider source is quantized here.
     fn linear<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Fp8Arrays<'py>> {
         fp8_arrays(py, without_gil(py, || self.inner.linear(name))?)
     }
@@ -87,7 +92,7 @@ impl Checkpoint {
 }
 
 /// E4M3 codes, uint8 [out, in], and scales, float32 [out], of a matrix of float32 [out, in]: the scale of each row is
-/// the one with the least squared error. Raises `ValueError` where an element is not a finite number.
+/// the one with the least squared error. Raises `ValueError` where an element is not a finite number, or a row has none.
 ///
 /// >>> import numpy
 /// >>> codes, scales = quantize_rows(numpy.array([[1.0, -0.5]], dtype=numpy.float32))
@@ -100,6 +105,9 @@ pub(super) fn quantize_rows<'py>(
 ) -> PyResult<Fp8Arrays<'py>> {
     let shape = matrix.shape();
     let (rows, columns) = (shape[0], shape[1]);
+    if columns == 0 {
+        return Err(Error::Argument("the matrix has no columns".to_owned()).into());
+    }
     let values =
         matrix.to_vec().map_err(|_| Error::Argument("matrix must be contiguous in C order".to_owned()))?;
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
@@ -111,8 +119,10 @@ pub(super) fn quantize_rows<'py>(
 }
 
 fn fp8_arrays(py: Python<'_>, rows: Fp8Rows) -> PyResult<Fp8Arrays<'_>> {
-    let shape = [rows.rows(), rows.columns];
-    Ok((PyArray1::from_vec(py, rows.codes).reshape(shape)?, PyArray1::from_vec(py, rows.scales)))
+    let (count, groups, columns) = (rows.rows(), rows.groups(), rows.columns);
+    let codes = PyArray1::from_vec(py, rows.codes).reshape([count, columns])?;
+    let shape = if groups == 1 { vec![count] } else { vec![count, groups] };
+    Ok((codes, PyArray1::from_vec(py, rows.scales).reshape(shape)?))
 }
 
 /// The config as a dict of Python values.
@@ -129,6 +139,7 @@ pub(super) fn config_dict<'py>(
     dict.set_item("head_dim", config.head_dim)?;
     dict.set_item("vocab_size", config.vocab_size)?;
     dict.set_item("rope_theta", config.rope_theta)?;
+    dict.set_item("rope_scaling", rope_scaling_dict(py, config.rope_scaling)?)?;
     // Through its shortest decimal form: 1e-05 in the file is 1e-05 here.
     dict.set_item("rms_norm_eps", config.rms_norm_eps.to_string().parse::<f64>().unwrap_or_default())?;
     dict.set_item("tie_word_embeddings", config.tie_word_embeddings)?;
@@ -136,4 +147,32 @@ pub(super) fn config_dict<'py>(
     dict.set_item("bos_token_id", config.bos_token_id)?;
     dict.set_item("eos_token_id", config.eos_token_ids.clone())?;
     Ok(dict)
+}
+
+/// The scaling of rotary positions as `config.json` writes it.
+fn rope_scaling_dict(
+    py: Python<'_>,
+    scaling: Option<checkpoint::RopeScaling>,
+) -> PyResult<Option<Bound<'_, PyDict>>> {
+    let Some(scaling) = scaling else { return Ok(None) };
+    let dict = PyDict::new(py);
+    match scaling {
+        checkpoint::RopeScaling::Linear { factor } => {
+            dict.set_item("rope_type", "linear")?;
+            dict.set_item("factor", factor)?;
+        }
+        checkpoint::RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => {
+            dict.set_item("rope_type", "llama3")?;
+            dict.set_item("factor", factor)?;
+            dict.set_item("low_freq_factor", low_freq_factor)?;
+            dict.set_item("high_freq_factor", high_freq_factor)?;
+            dict.set_item("original_max_position_embeddings", original_max_position_embeddings)?;
+        }
+    }
+    Ok(Some(dict))
 }

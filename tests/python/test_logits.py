@@ -86,8 +86,7 @@ def test_both_layouts_of_the_same_weights_agree_exactly():
 def change_config(folder, target, **changes):
     shutil.copytree(folder, target)
     path = target / "config.json"
-    config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     return target
 
 

@@ -5,8 +5,8 @@ use std::num::NonZero;
 use nemo_fast::backend::cpu::{CpuBackend, KernelLevel};
 use nemo_fast::backend::{Backend, Epilogue, KvShape, PAGE, Rows};
 use nemo_fast::checkpoint::SafetensorsFile;
-use nemo_fast::fp8::{Fp8Rows, e4m3, quantize_rows};
-use nemo_fast::model::RopeTable;
+use nemo_fast::fp8::{Fp8Rows, GROUP, e4m3, quantize_rows};
+use nemo_fast::model::{RopeTable, rope_frequencies};
 
 use crate::numbers::{Numbers, bf16};
 
@@ -74,7 +74,11 @@ fn conformance<B: Backend>(backend: &B) {
     let mut numbers = Numbers::new(1);
     for n in [1, 2, 3, 4, 5, 7, 10, 11, 17, 33] {
         for (outputs, inputs) in [(1, 1), (7, 5), (40, 33), (66, 130), (70, 1_100)] {
-            products(backend, &mut numbers, n, outputs, inputs);
+            products(backend, &mut numbers, n, outputs, inputs, false);
+        }
+        for (outputs, inputs) in [(7, 130), (70, 128), (40, 1_301)] {
+            products(backend, &mut numbers, n, outputs, inputs, true);
+            groups_add_up(backend, &mut numbers, n, outputs, inputs);
         }
         norm_and_logits(backend, &mut numbers, n);
     }
@@ -83,21 +87,40 @@ fn conformance<B: Backend>(backend: &B) {
     }
 }
 
-fn products<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize, outputs: usize, inputs: usize) {
+/// E4M3 rows, with a scale for each group of columns where they are `grouped`.
+fn fp8_rows(numbers: &mut Numbers, rows: usize, columns: usize, grouped: bool) -> Fp8Rows {
+    let weights = numbers.matrix(rows, columns);
+    let mut quantized = quantize_rows(rows, columns, |row, target| target.copy_from_slice(&weights[row]));
+    if grouped {
+        let groups = columns.div_ceil(GROUP);
+        quantized.scales = numbers.matrix(1, rows * groups).concat();
+        assert_eq!((quantized.rows(), quantized.groups()), (rows, groups));
+    }
+    quantized
+}
+
+/// Every product with a scale or with groups of columns, and every epilogue.
+fn products<B: Backend>(
+    backend: &B,
+    numbers: &mut Numbers,
+    n: usize,
+    outputs: usize,
+    inputs: usize,
+    grouped: bool,
+) {
     let mut rows = row_buffers(backend, n, 1, 1);
     let mut x = numbers.matrix(n, inputs);
     x.iter_mut().flatten().for_each(|x| *x = bf16(*x));
     let before = numbers.matrix(n, outputs);
     let buffer = filled(backend, &x, &mut rows);
-    let weights = numbers.matrix(2 * outputs, inputs);
-    let quantized = |first: usize| {
-        quantize_rows(outputs, inputs, |row, target| target.copy_from_slice(&weights[first + row]))
-    };
-    let (gates, values) = (quantized(0), quantized(outputs));
-    let y = |quantized: &Fp8Rows, i: usize, row: usize| {
-        let code = |k| e4m3::VALUES[quantized.codes[row * inputs + k] as usize];
-        let sum: f64 = (0..inputs).map(|k| f64::from(code(k)) * f64::from(x[i][k])).sum();
-        sum * f64::from(quantized.scales[row])
+    let gates = fp8_rows(numbers, outputs, inputs, grouped);
+    let values = fp8_rows(numbers, outputs, inputs, grouped);
+    let y = |quantized: &Fp8Rows, i: usize, row: usize| -> f64 {
+        let groups = quantized.groups();
+        let group = |k| if grouped { k / GROUP } else { 0 };
+        let code = |k| f64::from(e4m3::VALUES[quantized.codes[row * inputs + k] as usize]);
+        let scale = |k| f64::from(quantized.scales[row * groups + group(k)]);
+        (0..inputs).map(|k| scale(k) * code(k) * f64::from(x[i][k])).sum()
     };
     let expected = |f: &dyn Fn(usize, usize) -> f64| -> Vec<Vec<f64>> {
         (0..n).map(|i| (0..outputs).map(|row| f(i, row)).collect()).collect()
@@ -120,6 +143,30 @@ fn products<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize, outputs: u
         gate / (1.0 + (-gate).exp()) * y(&values, i, row)
     });
     assert_near(&rows_of(backend, &out, n, outputs), &gated, 0.004, "swiglu, which rounds to bf16");
+}
+
+/// The bits of a product with groups are those of the products of its groups, added one after the other.
+fn groups_add_up<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize, outputs: usize, inputs: usize) {
+    let mut rows = row_buffers(backend, n, 1, 1);
+    let x = numbers.matrix(n, inputs);
+    let weights = fp8_rows(numbers, outputs, inputs, true);
+    let groups = weights.groups();
+    let mut expected = filled(backend, &vec![vec![0.0; outputs]; n], &mut rows);
+    for group in 0..groups {
+        let columns = group * GROUP..inputs.min((group + 1) * GROUP);
+        let x: Vec<Vec<f32>> = x.iter().map(|x| x[columns.clone()].to_vec()).collect();
+        let part = Fp8Rows {
+            codes: weights.codes.chunks(inputs).flat_map(|row| row[columns.clone()].to_vec()).collect(),
+            scales: weights.scales.iter().skip(group).step_by(groups).copied().collect(),
+            columns: columns.len(),
+        };
+        let x = filled(backend, &x, &mut rows);
+        backend.matmul(&backend.fp8_matrix(part).unwrap(), &x, n, Epilogue::Add, &mut expected);
+    }
+    let x = filled(backend, &x, &mut rows);
+    let mut found = backend.buffer(n, outputs).unwrap();
+    backend.matmul(&backend.fp8_matrix(weights).unwrap(), &x, n, Epilogue::Store, &mut found);
+    assert_eq!(rows_of(backend, &found, n, outputs), rows_of(backend, &expected, n, outputs));
 }
 
 fn norm_and_logits<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
@@ -177,7 +224,7 @@ fn attention<B: Backend>(
     let theta = 100.0;
     let shape = KvShape { layers: 2, pages: 5, heads, query_heads, head_dim };
     let mut cache = backend.kv_cache(shape).unwrap();
-    let rope = RopeTable::new(backend, head_dim, theta, lengths[0]).unwrap();
+    let rope = RopeTable::new(backend, &rope_frequencies(head_dim, theta, None), lengths[0]).unwrap();
     let qkv: Vec<Vec<Vec<f32>>> = lengths.iter().map(|&length| numbers.matrix(length, width)).collect();
     let mut found = [vec![Vec::new(); lengths[0]], vec![Vec::new(); lengths[1]]];
 

@@ -106,12 +106,12 @@ fn few<const P: usize, const T: usize>(
     panel: usize,
     out: &mut [f32],
 ) -> usize {
-    let codes: [*const u8; P] = std::array::from_fn(|p| operands.panels.panel(first + p).as_ptr());
+    let codes: [*const u8; P] = std::array::from_fn(|p| operands.codes(first + p).as_ptr());
     let x: [*const f32; T] = std::array::from_fn(|t| operands.row(t).as_ptr());
     let mut chains = [[[_mm256_setzero_ps(); GROUPS]; T]; P];
-    for block in 0..operands.panels.blocks() {
+    for block in 0..operands.blocks.len() {
         for p in 0..P {
-            // SAFETY: `codes[p]` is a panel of that many blocks; a prefetch beyond it reads nothing.
+            // SAFETY: `codes[p]` is that many blocks of a panel; a prefetch beyond it reads nothing.
             let pairs = unsafe {
                 let at = codes[p].add(block * BLOCK);
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
@@ -156,13 +156,13 @@ thread_local! {
 /// One panel for any number of tokens; returns 1.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn many(operands: &Operands<'_, f32>, index: usize, panel: usize, out: &mut [f32]) -> usize {
-    let depth = operands.panels.blocks() * QUAD;
+    let depth = operands.blocks.len() * QUAD;
     ROOM.with_borrow_mut(|(weights, chains)| {
         weights.resize(DEPTH * PANEL, 0.0);
         chains.resize(chains.len().max(operands.tokens * 2 * PANEL), 0.0);
         for start in (0..depth).step_by(DEPTH) {
             let columns = DEPTH.min(depth - start);
-            let codes = &operands.panels.panel(index)[start * PANEL..][..columns * PANEL];
+            let codes = &operands.codes(index)[start * PANEL..][..columns * PANEL];
             for (block, weights) in codes.chunks_exact(BLOCK).zip(weights.chunks_exact_mut(BLOCK)) {
                 // SAFETY: a block has 64 bytes, and room for 64 weights.
                 unsafe {

@@ -151,14 +151,13 @@ impl At<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
     fn few<const P: usize, const T: usize>(&self, out: &mut [f32]) -> usize {
         let decoder = Decoder::new();
-        let blocks = self.operands.panels.blocks();
-        let codes: [*const u8; P] =
-            std::array::from_fn(|p| self.operands.panels.panel(self.first + p).as_ptr());
+        let blocks = self.operands.blocks.len();
+        let codes: [*const u8; P] = std::array::from_fn(|p| self.operands.codes(self.first + p).as_ptr());
         let x: [*const u16; T] = std::array::from_fn(|t| self.operands.row(self.token + t).as_ptr());
         let mut sums = [[_mm512_setzero_ps(); T]; P];
         for block in 0..blocks {
             for p in 0..P {
-                // SAFETY: `codes[p]` is a panel of `blocks` blocks; a prefetch beyond it reads nothing.
+                // SAFETY: `codes[p]` is `blocks` blocks of a panel; a prefetch beyond it reads nothing.
                 let weights = unsafe {
                     let at = codes[p].add(block * BLOCK);
                     _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
@@ -194,11 +193,11 @@ thread_local! {
 fn many(operands: &Operands<'_, u16>, first: usize, count: usize, sums: &mut [f32]) {
     DECODED.with_borrow_mut(|weights| {
         weights.resize(TILE * DEPTH * PANEL, 0);
-        let depth = operands.panels.blocks() * QUAD;
+        let depth = operands.blocks.len() * QUAD;
         for start in (0..depth).step_by(DEPTH) {
             let columns = DEPTH.min(depth - start);
             for p in 0..count {
-                let codes = &operands.panels.panel(first + p)[start * PANEL..][..columns * PANEL];
+                let codes = &operands.codes(first + p)[start * PANEL..][..columns * PANEL];
                 decode(codes, &mut weights[p * DEPTH * PANEL..][..columns * PANEL]);
             }
             let part = Part { operands, weights, start, columns };

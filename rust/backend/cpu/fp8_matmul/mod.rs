@@ -7,16 +7,18 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512bf16;
+mod groups;
 mod portable;
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::ThreadPool;
 use super::level::KernelLevel;
 use super::ops::{narrow, round_bf16};
 use crate::backend::Epilogue;
 use crate::fp8::Panels;
-use crate::fp8::panels::{PANEL, QUAD};
+use crate::fp8::panels::{BLOCK, PANEL, QUAD};
 
 /// Panels of a tile.
 const TILE: usize = 4;
@@ -27,13 +29,20 @@ struct Operands<'a, X> {
     /// `[tokens, 4 · blocks]`, rounded to bf16; what is behind the columns is zero.
     x: &'a [X],
     tokens: usize,
+    /// The blocks of each panel that are summed: all, or those of a group of columns.
+    blocks: Range<usize>,
 }
 
 impl<X> Operands<'_, X> {
-    /// The activations of a token.
+    /// The activations of a token, `[4 · blocks]`.
     fn row(&self, token: usize) -> &[X] {
-        let width = self.panels.blocks() * QUAD;
-        &self.x[token * width..(token + 1) * width]
+        let first = token * self.panels.blocks() * QUAD;
+        &self.x[first + self.blocks.start * QUAD..first + self.blocks.end * QUAD]
+    }
+
+    /// The codes of a panel, `[blocks, BLOCK]`.
+    fn codes(&self, panel: usize) -> &[u8] {
+        &self.panels.panel(panel)[self.blocks.start * BLOCK..self.blocks.end * BLOCK]
     }
 }
 
@@ -66,7 +75,8 @@ fn round<'a, X: Copy + Default + Send>(
     rounded
 }
 
-/// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]`, then the epilogue; see [`crate::backend::Backend::matmul`].
+/// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]`, then the epilogue; with several scales a row as in [`groups`]. See
+/// [`crate::backend::Backend::matmul`].
 #[allow(clippy::too_many_arguments, reason = "those of the operation, and who works on it")]
 pub(super) fn matmul(
     level: KernelLevel,
@@ -79,15 +89,15 @@ pub(super) fn matmul(
     out: &mut [f32],
 ) {
     assert_eq!(panels.is_gated, epilogue == Epilogue::SwiGlu, "gates need values, and nothing else has them");
-    let tokens = n;
+    let (tokens, blocks) = (n, 0..panels.blocks());
     let operands = match level {
         KernelLevel::Avx512Bf16 => {
             let x = round(pool, x, n, panels.columns, &mut rounded.narrow, narrow);
-            LevelOperands::Avx512Bf16(Operands { panels, x, tokens })
+            LevelOperands::Avx512Bf16(Operands { panels, x, tokens, blocks })
         }
         KernelLevel::Avx2 | KernelLevel::Portable => {
             let x = round(pool, x, n, panels.columns, &mut rounded.wide, round_bf16);
-            let operands = Operands { panels, x, tokens };
+            let operands = Operands { panels, x, tokens, blocks };
             if level == KernelLevel::Avx2 {
                 LevelOperands::Avx2(operands)
             } else {
@@ -101,16 +111,24 @@ pub(super) fn matmul(
     pool.for_each_band(&mut out[..n * outputs], outputs, width, |task, mut band| {
         let first = task * TILE;
         let count = TILE.min(panels.panels() - first);
-        let scales = &panels.scales[first * PANEL..(first + count) * PANEL];
         SUMS.with_borrow_mut(|sums| {
             sums.resize(sums.len().max(n * TILE * PANEL), 0.0);
-            operands.write_sums(first, count, sums);
+            let scales = if panels.groups() == 1 {
+                operands.write_sums(first, count, sums);
+                &panels.scales[first * PANEL..(first + count) * PANEL]
+            } else {
+                groups::write_scaled_sums(&operands, panels, n, first..first + count, sums);
+                &SCALED[..count * PANEL]
+            };
             for (token, sums) in sums.chunks_exact(TILE * PANEL).take(n).enumerate() {
                 finish(epilogue, scales, sums, band.row(token));
             }
         });
     });
 }
+
+/// The scales of sums that have been multiplied with theirs: a product with one is the same bits.
+const SCALED: [f32; TILE * PANEL] = [1.0; TILE * PANEL];
 
 thread_local! {
     /// The sums of a tile: `[tokens, TILE, PANEL]`.
@@ -144,6 +162,17 @@ enum LevelOperands<'a> {
 }
 
 impl LevelOperands<'_> {
+    /// The same of some blocks only.
+    fn of_blocks(&self, blocks: Range<usize>) -> LevelOperands<'_> {
+        match self {
+            LevelOperands::Portable(operands) => LevelOperands::Portable(Operands { blocks, ..*operands }),
+            LevelOperands::Avx2(operands) => LevelOperands::Avx2(Operands { blocks, ..*operands }),
+            LevelOperands::Avx512Bf16(operands) => {
+                LevelOperands::Avx512Bf16(Operands { blocks, ..*operands })
+            }
+        }
+    }
+
     /// The sums of up to [`TILE`] panels and all tokens, `[tokens, TILE, PANEL]`, in the order of the level.
     #[allow(unsafe_code, reason = "calls of functions for one kind of processor")]
     fn write_sums(&self, first: usize, count: usize, sums: &mut [f32]) {

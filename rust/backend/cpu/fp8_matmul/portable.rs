@@ -14,7 +14,7 @@ const TOKENS: usize = 4;
 /// Writes the sums of up to [`TILE`] panels and all tokens: `[tokens, TILE, PANEL]`.
 pub(super) fn tile(operands: &Operands<'_, f32>, first: usize, count: usize, sums: &mut [f32]) {
     for panel in 0..count {
-        let codes = operands.panels.panel(first + panel);
+        let codes = operands.codes(first + panel);
         let mut token = 0;
         while token < operands.tokens {
             if operands.tokens - token >= TOKENS {
