@@ -7,7 +7,7 @@ use std::path::Path;
 use nemo_fast::backend::cpu::CpuBackend;
 use nemo_fast::checkpoint::Checkpoint;
 use nemo_fast::generation::{Engine, FinishReason, Request, RequestId, Sampling, Stopping};
-use nemo_fast::model::Model;
+use nemo_fast::model::{MAX_ROWS, Model};
 use proptest::prelude::*;
 
 fn engine(context_length: usize) -> Engine<CpuBackend> {
@@ -96,10 +96,10 @@ fn a_cancelled_request_brings_nothing_more_and_gives_its_pages_back() {
 
 #[test]
 fn a_long_prompt_does_not_stall_an_answer_that_runs() {
-    let mut engine = engine(1024);
+    let mut engine = engine(2048);
     let talking = engine.submit(&request(vec![1], 20, 1)).unwrap();
     engine.step();
-    engine.submit(&request(vec![7; 500], 1, 1)).unwrap();
+    engine.submit(&request(vec![7; 3 * MAX_ROWS], 1, 1)).unwrap();
     for _ in 0..3 {
         let events = engine.step();
         assert_eq!(events.iter().map(|event| event.request).collect::<Vec<_>>(), [talking]);
