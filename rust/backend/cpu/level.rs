@@ -42,6 +42,23 @@ impl KernelLevel {
         })
     }
 
+    /// Runs `work`, compiled for the level as far as it is inlined.
+    #[inline(always)]
+    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn avx512<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code, reason = "the call of a function for one kind of processor")]
+            // SAFETY: a backend has only levels that `KernelLevel::available` lists.
+            KernelLevel::Avx512Bf16 => unsafe { avx512(work) },
+            _ => work(),
+        }
+    }
+
     /// The name that `build_info` reports.
     pub fn name(self) -> &'static str {
         match self {
