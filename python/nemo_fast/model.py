@@ -82,7 +82,7 @@ class Model(ModelPrompts):
         Linear layers are held as E4M3, quantized here where the source is wider; embedding and head stay as
         they are. `device`: "auto" or "cpu". `context_length`: positions that a prompt with its answer can
         have; by default the config's, at most 131,072. `kv_cache`: "bf16", or "fp8" (E4M3 with a scale for
-        each position and head), which takes half the memory and is less exact. `threads`: by default what this
+        each position and head), which takes half the memory, less exactly. `threads`: by default what this
         process may use. `chat_format`: "auto", "tekken" or "template". `progress`: a bar on stderr.
 
         Embedding and head are read from the mapped files while the model is in use: replace such a file by

@@ -144,10 +144,10 @@ fn heads<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
         let mut indices = backend.indices(n).unwrap();
         backend.write(&selected, &mut indices);
         let mut logits = backend.buffer(n, vocab).unwrap();
-        let encoders: [(&str, &dyn Fn(f32) -> Vec<u8>); 3] = [
-            ("BF16", &|x| half::bf16::from_f32(x).to_le_bytes().to_vec()),
-            ("F16", &|x| half::f16::from_f32(x).to_le_bytes().to_vec()),
-            ("F32", &|x| (x + 1.0).to_le_bytes().to_vec()),
+        let encoders: [(&str, fn(f32) -> Vec<u8>); 3] = [
+            ("BF16", |x| half::bf16::from_f32(x).to_le_bytes().to_vec()),
+            ("F16", |x| half::f16::from_f32(x).to_le_bytes().to_vec()),
+            ("F32", |x| (x + 1.0).to_le_bytes().to_vec()),
         ];
         for (dtype, encode) in encoders {
             let bytes: Vec<u8> = head.concat().into_iter().flat_map(encode).collect();

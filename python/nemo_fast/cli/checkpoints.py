@@ -59,9 +59,7 @@ def convert(source: Path, target: Path, target_format: str, quiet: bool, as_json
 @click.option("--context-length", type=click.IntRange(min=1), help="Positions to plan memory for.")
 @KV_CACHE
 @JSON
-def info(
-    model: str, *, context_length: int | None, kv_cache: Literal["bf16", "fp8"], as_json: bool
-) -> None:
+def info(model: str, *, context_length: int | None, kv_cache: Literal["bf16", "fp8"], as_json: bool) -> None:
     """Show a checkpoint's format and sizes, and the memory that running it takes.
 
     Example: nemo-fast info smollm2-135m --context-length 8192
@@ -71,7 +69,7 @@ def info(
     folder = model_folder(model)
     checkpoint = Checkpoint(folder)
     dense_types = {name: checkpoint.dense_dtype(name) for name in _dense_names(checkpoint.config)}
-    facts = {"path": str(folder), "format": checkpoint_format(folder, checkpoint.layout)}
+    facts: dict[str, Any] = {"path": str(folder), "format": checkpoint_format(folder, checkpoint.layout)}
     facts |= describe(dict(checkpoint.config), dense_types, checkpoint.file_bytes)
     context = min(context_length or 131_072, checkpoint.config["max_position_embeddings"])
     token_bytes = checkpoint.kv_cache_bytes_per_token(kv_cache)
@@ -90,7 +88,7 @@ def info(
 
 
 def describe(config: dict[str, Any], dense_types: Mapping[str, str], file_bytes: int) -> dict[str, Any]:
-    """Return what `info` shows of the weights. Bytes are those of the loaded model: linear layers are E4M3."""
+    """Return what `info` shows of the weights. Bytes are those of the loaded model, in E4M3."""
     from nemo_fast.model_layout import dense_shapes, linear_shapes
 
     linear, dense = linear_shapes(config), dense_shapes(config)

@@ -137,9 +137,7 @@ def _contents(chunks: Iterable[Any]) -> Iterable[str]:
             yield text
 
 
-def _load(
-    name: str, threads: int | None, context_length: int | None, kv_cache: KvCacheFormat
-) -> Model:
+def _load(name: str, threads: int | None, context_length: int | None, kv_cache: KvCacheFormat) -> Model:
     folder = model_folder(name)
     from nemo_fast.model import Model
 

@@ -71,9 +71,11 @@ fn page<const T: usize, const FP8: bool>(tile: &Tile<'_>, scale: f32, records: &
             unsafe {
                 let pairs = load::<FP8>(&decoder, page.keys, ahead.keys, unit);
                 for (t, scores) in scores.iter_mut().enumerate() {
-                    let query = queries.as_ptr().add(t * columns + quad * QUAD).cast::<i32>();
-                    scores[block] = dot(scores[block], pairs[0], query.read_unaligned());
-                    scores[block] = dot(scores[block], pairs[1], query.add(1).read_unaligned());
+                    let query = queries.as_ptr().add(t * columns + quad * QUAD);
+                    for (pair, keys) in pairs.into_iter().enumerate() {
+                        let query = query.add(2 * pair).cast::<i32>().read_unaligned();
+                        scores[block] = dot(scores[block], keys, query);
+                    }
                 }
             }
         }
@@ -85,7 +87,9 @@ fn page<const T: usize, const FP8: bool>(tile: &Tile<'_>, scale: f32, records: &
         let shrink = weigh::<FP8>(page, *count, scale, scores, weights, state);
         // Multiplying by one would change nothing.
         if shrink.to_bits() != 1.0_f32.to_bits() {
-            sums.iter_mut().for_each(|sum| *sum *= shrink);
+            for sum in sums {
+                *sum *= shrink;
+            }
         }
     }
 

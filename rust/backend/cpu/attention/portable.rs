@@ -27,13 +27,17 @@ fn add_page<E: Element>(tile: &Tile<'_>, scale: f32, records: &mut [f32]) {
         for (scores, keys) in scores.chunks_exact_mut(POSITIONS).zip(keys.chunks_exact(POSITIONS * columns)) {
             add_scores(query, keys, scores);
         }
-        scores.iter_mut().for_each(|score| *score *= scale);
+        for score in &mut scores {
+            *score *= scale;
+        }
         scores.iter_mut().zip(page.key_scales).for_each(|(score, scale)| *score *= scale);
         let scores = &scores[..*count];
         let maximum = scores.iter().fold(state[0], |largest, &score| largest.max(score));
         let shrink = exp(state[0] - maximum);
         (state[0], state[1]) = (maximum, state[1] * shrink);
-        sums.iter_mut().for_each(|sum| *sum *= shrink);
+        for sum in sums.iter_mut() {
+            *sum *= shrink;
+        }
         for (slot, score) in scores.iter().enumerate() {
             let weight = exp(score - maximum);
             state[1] += weight;

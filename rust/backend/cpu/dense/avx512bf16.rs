@@ -11,7 +11,7 @@
 #![allow(unsafe_code, reason = "loads through pointers whose bounds are checked once a call")]
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512bh, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
+    __m512, __m512bh, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
     _mm512_castps_si512, _mm512_castsi512_ps, _mm512_castsi512_si256, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
     _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_maskz_loadu_epi16,
     _mm512_maskz_loadu_epi32, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
@@ -74,6 +74,7 @@ fn all<const KIND: u8>(
 
 /// The products of `R` rows and `T` tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[allow(clippy::needless_range_loop, reason = "several arrays go by the same index, and stay registers")]
 fn some<const KIND: u8, const R: usize, const T: usize>(
     operands: &Operands<'_>,
     row: usize,
@@ -133,7 +134,7 @@ unsafe fn load_x<const KIND: u8>(x: *const u16) -> __m512i {
         if KIND == BF16 {
             return _mm512_loadu_si512(x.cast());
         }
-        _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(x.cast::<__m256i>())))
+        _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(x.cast())))
     }
 }
 
