@@ -144,12 +144,13 @@ fn heads<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
         let mut indices = backend.indices(n).unwrap();
         backend.write(&selected, &mut indices);
         let mut logits = backend.buffer(n, vocab).unwrap();
-        let encoders: [(&str, fn(f32) -> Vec<u8>); 3] = [
-            ("BF16", |x| half::bf16::from_f32(x).to_le_bytes().to_vec()),
-            ("F16", |x| half::f16::from_f32(x).to_le_bytes().to_vec()),
-            ("F32", |x| (x + 1.0).to_le_bytes().to_vec()),
-        ];
-        for (dtype, encode) in encoders {
+        for dtype in ["BF16", "F16", "F32"] {
+            let encode = |x: f32| match dtype {
+                "BF16" => half::bf16::from_f32(x).to_le_bytes().to_vec(),
+                "F16" => half::f16::from_f32(x).to_le_bytes().to_vec(),
+                // Not exact in the other two.
+                _ => (x + 1e-4).to_le_bytes().to_vec(),
+            };
             let bytes: Vec<u8> = head.concat().into_iter().flat_map(encode).collect();
             let (table, weights) = typed(backend, dtype, vocab, width, &bytes);
             backend.logits(&table, &buffer, &indices, n, &mut logits);
