@@ -68,6 +68,7 @@ _Ids: TypeAlias = Sequence[int] | Buffer | NDArray[np.integer[Any]]
 _Errors: TypeAlias = Literal["replace", "strict"]
 _ControlStrings: TypeAlias = Literal["text", "parse", "forbid"]
 _Special: TypeAlias = Literal["skip", "keep", "raise"]
+_KvCache: TypeAlias = Literal["bf16", "fp8"]
 _Mode: TypeAlias = Literal["test", "serving", "finetuning", "agnostic"]
 _ToolCallIds: TypeAlias = Literal["strict", "last9"]
 
@@ -411,6 +412,7 @@ class Checkpoint:
     def layout(self) -> Literal["huggingface", "mistral"]: ...
     @property
     def tensor_names(self) -> list[str]: ...
+    def kv_cache_bytes_per_token(self, kv_cache: _KvCache) -> int: ...
     def dense_dtype(self, name: str) -> Literal["BF16", "F16", "F32"]: ...
     def dense(self, name: str) -> tuple[str, list[int], bytes]: ...
     def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
@@ -428,6 +430,7 @@ class Engine:
         *,
         device: str = "auto",
         context_length: int | None = None,
+        kv_cache: _KvCache = "bf16",
         threads: int | None = None,
         tokens: TokenTable | None = None,
         progress: Callable[[int, int], object] | None = None,

@@ -7,10 +7,10 @@ mod forward;
 mod kv_cache;
 mod rope;
 
-pub use kv_cache::PagePool;
+pub use kv_cache::{PagePool, kv_shape};
 pub use rope::{RopeTable, rope_frequencies};
 
-use crate::backend::{Backend, DeviceError, KvShape, PAGE, Rows};
+use crate::backend::{Backend, DeviceError, KvFormat, PAGE, Rows};
 use crate::checkpoint::{Checkpoint, ModelConfig};
 use crate::error::Result;
 
@@ -116,15 +116,8 @@ impl<B: Backend> Model<B> {
     }
 
     /// A KV cache of that many pages.
-    pub fn kv_cache(&self, pages: usize) -> Result<B::KvCache> {
-        let config = &self.config;
-        self.backend.kv_cache(KvShape {
-            layers: config.num_hidden_layers,
-            pages,
-            heads: config.num_key_value_heads,
-            query_heads: config.num_attention_heads,
-            head_dim: config.head_dim,
-        })
+    pub fn kv_cache(&self, pages: usize, format: KvFormat) -> Result<B::KvCache> {
+        self.backend.kv_cache(kv_shape(&self.config, pages, format))
     }
 
     /// Row descriptions for passes over up to `sequences` sequences.

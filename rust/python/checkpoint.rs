@@ -6,10 +6,14 @@ use numpy::{PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray2, Py
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use super::engine::kv_format;
 use super::without_gil::without_gil;
+use crate::backend::PAGE;
+use crate::backend::cpu::KvCache;
 use crate::checkpoint;
 use crate::error::Error;
 use crate::fp8::{self, Fp8Rows};
+use crate::model::kv_shape;
 
 /// E4M3 codes, uint8 [out, in], and scales, float32 [out] or [out, groups].
 type Fp8Arrays<'py> = (Bound<'py, PyArray2<u8>>, Bound<'py, PyArrayDyn<f32>>);
@@ -61,6 +65,12 @@ impl Checkpoint {
     #[getter]
     fn tensor_names(&self) -> Vec<String> {
         self.inner.tensor_names()
+    }
+
+    /// Bytes that a position takes in the KV cache, `kv_cache` being "bf16" or "fp8"; memory is taken by pages of 64.
+    fn kv_cache_bytes_per_token(&self, kv_cache: &str) -> PyResult<usize> {
+        let shape = kv_shape(self.inner.config(), 1, kv_format(kv_cache)?);
+        Ok(KvCache::bytes(&shape) / PAGE)
     }
 
     /// The dtype that `dense` gives for a weight, without copying it.

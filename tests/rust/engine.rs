@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::Path;
 
+use nemo_fast::backend::KvFormat;
 use nemo_fast::backend::cpu::CpuBackend;
 use nemo_fast::checkpoint::Checkpoint;
 use nemo_fast::generation::{Engine, FinishReason, Request, RequestId, Sampling, Stopping};
@@ -15,7 +16,7 @@ fn engine(context_length: usize) -> Engine<CpuBackend> {
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let backend = CpuBackend::new(NonZero::new(1)).unwrap();
     let model = Model::load(&checkpoint, backend, context_length, &mut |_, _| Ok(())).unwrap();
-    Engine::new(model, None).unwrap()
+    Engine::new(model, KvFormat::Bf16, None).unwrap()
 }
 
 fn request(prompt: Vec<u32>, max_tokens: usize, seed: u64) -> Request {

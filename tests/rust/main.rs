@@ -4,6 +4,7 @@
 #![allow(clippy::float_cmp, reason = "where results must be equal to the bit, or are exact")]
 
 mod arrow;
+mod attention;
 mod backend;
 mod budget;
 mod completion;

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from nemo_fast.cli.models import MODEL, model_folder
-from nemo_fast.cli.options import JSON
+from nemo_fast.cli.options import JSON, KV_CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,8 +57,9 @@ def convert(source: Path, target: Path, target_format: str, quiet: bool, as_json
 @click.command()
 @MODEL
 @click.option("--context-length", type=click.IntRange(min=1), help="Positions to plan memory for.")
+@KV_CACHE
 @JSON
-def info(model: str, context_length: int | None, as_json: bool) -> None:
+def info(model: str, *, context_length: int | None, kv_cache: Literal["bf16", "fp8"], as_json: bool) -> None:
     """Show a checkpoint's format and sizes, and the memory that running it takes.
 
     Example: nemo-fast info smollm2-135m --context-length 8192
@@ -68,8 +69,16 @@ def info(model: str, context_length: int | None, as_json: bool) -> None:
     folder = model_folder(model)
     checkpoint = Checkpoint(folder)
     dense_types = {name: checkpoint.dense_dtype(name) for name in _dense_names(checkpoint.config)}
-    facts = {"path": str(folder), "format": checkpoint_format(folder, checkpoint.layout)}
-    facts |= describe(dict(checkpoint.config), dense_types, checkpoint.file_bytes, context_length)
+    facts: dict[str, Any] = {"path": str(folder), "format": checkpoint_format(folder, checkpoint.layout)}
+    facts |= describe(dict(checkpoint.config), dense_types, checkpoint.file_bytes)
+    context = min(context_length or 131_072, checkpoint.config["max_position_embeddings"])
+    token_bytes = checkpoint.kv_cache_bytes_per_token(kv_cache)
+    facts |= {
+        "context_length": context,
+        "kv_cache": kv_cache,
+        "kv_cache_bytes_per_token": token_bytes,
+        "kv_cache_bytes": token_bytes * context,
+    }
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -78,20 +87,15 @@ def info(model: str, context_length: int | None, as_json: bool) -> None:
         click.echo(f"{name.replace('_', ' '):{width}}  {_shown(name, value)}")
 
 
-def describe(
-    config: dict[str, Any], dense_types: Mapping[str, str], file_bytes: int, context_length: int | None
-) -> dict[str, Any]:
-    """Return what `info` shows. Bytes are those of the loaded model: linear layers E4M3, KV cache BF16."""
+def describe(config: dict[str, Any], dense_types: Mapping[str, str], file_bytes: int) -> dict[str, Any]:
+    """Return what `info` shows of the weights. Bytes are those of the loaded model, in E4M3."""
     from nemo_fast.model_layout import dense_shapes, linear_shapes
 
     linear, dense = linear_shapes(config), dense_shapes(config)
-    context = min(context_length or 131_072, config["max_position_embeddings"])
     item_bytes = {"BF16": 2, "F16": 2, "F32": 4}
     # A projection is a byte a weight and a float32 scale a row.
     linear_bytes = sum(rows * columns + 4 * rows for rows, columns in linear.values())
     dense_bytes = sum(item_bytes[dense_types[name]] * math.prod(shape) for name, shape in dense.items())
-    # Keys and values, two bytes each, of every layer and key/value head.
-    token_bytes = 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
     return {
         "parameters": sum(math.prod(shape) for shape in (*linear.values(), *dense.values())),
         **{
@@ -109,9 +113,6 @@ def describe(
         },
         "file_bytes": file_bytes,
         "weights_bytes": linear_bytes + dense_bytes,
-        "context_length": context,
-        "kv_cache_bytes_per_token": token_bytes,
-        "kv_cache_bytes": token_bytes * context,
     }
 
 

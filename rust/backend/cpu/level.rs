@@ -52,6 +52,32 @@ impl KernelLevel {
         })
     }
 
+    /// Runs `work`, compiled for the level as far as it is inlined. What it computes has the same bits at every level.
+    #[inline(always)]
+    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn avx512<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2")]
+        fn avx2<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code, reason = "the call of a function for one kind of processor")]
+            // SAFETY: a backend has only levels that `KernelLevel::available` lists.
+            KernelLevel::Avx512Bf16 => unsafe { avx512(work) },
+            #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code, reason = "the call of a function for one kind of processor")]
+            // SAFETY: as above.
+            KernelLevel::Avx2 => unsafe { avx2(work) },
+            _ => work(),
+        }
+    }
+
     /// The name that `build_info` reports.
     pub fn name(self) -> &'static str {
         match self {

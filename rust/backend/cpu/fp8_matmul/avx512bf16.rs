@@ -56,7 +56,7 @@ static TABLES: Tables = {
 
 /// Turns 64 codes into two registers of 32 bf16.
 #[derive(Clone, Copy)]
-struct Decoder {
+pub(in crate::backend::cpu) struct Decoder {
     high: [__m512i; 2],
     low: [__m512i; 2],
     sign: __m512i,
@@ -65,7 +65,7 @@ struct Decoder {
 impl Decoder {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn new() -> Decoder {
+    pub(in crate::backend::cpu) fn new() -> Decoder {
         let load = |table: &[u8; 128]| {
             // SAFETY: two registers of 64 bytes are the table.
             unsafe {
@@ -78,7 +78,7 @@ impl Decoder {
     /// The columns k, k + 1 and k + 2, k + 3 of a block.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn decode(&self, codes: __m512i) -> [__m512i; 2] {
+    pub(in crate::backend::cpu) fn decode(&self, codes: __m512i) -> [__m512i; 2] {
         let high = _mm512_permutex2var_epi8(self.high[0], codes, self.high[1]);
         let low = _mm512_permutex2var_epi8(self.low[0], codes, self.low[1]);
         // high | (codes & sign)

@@ -11,11 +11,14 @@ mod groups;
 mod portable;
 
 use std::cell::RefCell;
-use std::ops::Range;
+use std::ops::{Range, RangeFrom};
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512bf16::Decoder;
 
 use super::ThreadPool;
 use super::level::KernelLevel;
-use super::ops::{narrow, round_bf16};
+use super::ops::{narrow, round_bf16, swiglu};
 use crate::backend::Epilogue;
 use crate::fp8::Panels;
 use crate::fp8::panels::{BLOCK, PANEL, QUAD};
@@ -121,7 +124,7 @@ pub(super) fn matmul(
                 &SCALED[..count * PANEL]
             };
             for (token, sums) in sums.chunks_exact(TILE * PANEL).take(n).enumerate() {
-                finish(epilogue, scales, sums, band.row(token));
+                finish(level, epilogue, scales, sums, band.row(token));
             }
         });
     });
@@ -136,19 +139,16 @@ thread_local! {
 }
 
 /// The epilogue of a token and a tile.
-fn finish(epilogue: Epilogue, scales: &[f32], sums: &[f32], out: &mut [f32]) {
+fn finish(level: KernelLevel, epilogue: Epilogue, scales: &[f32], sums: &[f32], out: &mut [f32]) {
     let products = scales.iter().zip(sums).map(|(scale, sum)| scale * sum);
     match epilogue {
         Epilogue::Store => out.iter_mut().zip(products).for_each(|(out, y)| *out = y),
         Epilogue::Add => out.iter_mut().zip(products).for_each(|(out, y)| *out += y),
         Epilogue::SwiGlu => {
             for (panel, out) in out.chunks_mut(PANEL).enumerate() {
-                let at = 2 * panel * PANEL;
-                for (j, out) in out.iter_mut().enumerate() {
-                    let gate = scales[at + j] * sums[at + j];
-                    let value = scales[at + PANEL + j] * sums[at + PANEL + j];
-                    *out = round_bf16(gate / (1.0 + (-gate).exp()) * value);
-                }
+                let (gates, values) = (2 * panel * PANEL.., (2 * panel + 1) * PANEL..);
+                let part = |part: RangeFrom<usize>| (&sums[part.clone()], &scales[part]);
+                swiglu(level, part(gates), part(values), out);
             }
         }
     }
