@@ -25,6 +25,7 @@ def bench(
     rounds: int,
     threads: int | None,
     context_length: int | None,
+    kv_cache: str,
     as_json: bool,
 ) -> None:
     """Measure decoding, prompts and the limits of memory and processor in turns; print the medians.
@@ -40,7 +41,7 @@ def bench(
 
     checkpoint = Checkpoint(model_folder(model))
     head_dtype = checkpoint.dense_dtype(head_name(checkpoint.config))
-    loading = given({"threads": threads, "context_length": context_length})
+    loading = given({"threads": threads, "context_length": context_length, "kv_cache": kv_cache})
     with progress_bar("loading", checkpoint.file_bytes, progress=True) as advance:
         shown = 0
 

@@ -39,10 +39,12 @@ pub(super) trait Element: bytemuck::Pod {
 
 /// bf16.
 impl Element for u16 {
+    #[inline(always)]
     fn place(register: usize, index: usize) -> usize {
         32 * register + index
     }
 
+    #[inline(always)]
     fn decode(self) -> f32 {
         widen(self)
     }
@@ -50,21 +52,25 @@ impl Element for u16 {
 
 /// E4M3. Codes are widened by unpacking the lower and upper halves of four lanes, so these alternate.
 impl Element for u8 {
+    #[inline(always)]
     fn place(register: usize, index: usize) -> usize {
         16 * (index / 8) + 8 * register + index % 8
     }
 
+    #[inline(always)]
     fn decode(self) -> f32 {
         e4m3::VALUES[usize::from(self)]
     }
 }
 
 /// Where a unit of keys has dimension k (0 to 3) of a position (0 to 15).
+#[inline(always)]
 pub(super) fn key_place<E: Element>(position: usize, k: usize) -> usize {
     E::place(k / 2, 2 * position + k % 2)
 }
 
 /// Where a unit of values has a dimension (0 to 63).
+#[inline(always)]
 pub(super) fn value_place<E: Element>(dimension: usize) -> usize {
     E::place(dimension / 32, 2 * (dimension % 16) + dimension / 16 % 2)
 }
