@@ -30,7 +30,7 @@ def decode_bytes(config: Mapping[str, Any], head_dtype: str) -> int:
     >>> config = dict(hidden_size=4, intermediate_size=8, num_attention_heads=1, num_key_value_heads=1)
     >>> config |= dict(head_dim=4, num_hidden_layers=1, vocab_size=10, tie_word_embeddings=True)
     >>> decode_bytes(config, "BF16")
-    416
+    432
     """
     linear = sum(rows * columns + 4 * rows for rows, columns in linear_shapes(config).values())
     vocabulary, hidden = dense_shapes(config)[EMBEDDING]
