@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEVELS = ("avx512", "avx2")
-COLUMNS = "| model | kernels | threads | memory read | decode | share of memory | 4 at once | prompt of 512 | share of peak |"
+COLUMNS = [
+    "model",
+    "kernels",
+    "threads",
+    "memory read",
+    "decode",
+    "share of memory",
+    "4 at once",
+    "prompt of 512",
+    "share of peak",
+]
 
 
 def main() -> None:
