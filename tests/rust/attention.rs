@@ -165,7 +165,7 @@ fn bits(rows: &[Vec<f64>]) -> Vec<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 40, ..ProptestConfig::default() })]
 
     /// Whatever else is in the pass, however a prompt is cut, and however many threads there are: the same bits.
     #[test]

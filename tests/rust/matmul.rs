@@ -59,7 +59,7 @@ fn in_order(level: KernelLevel, weights: &[f32], x: &[f32]) -> f32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 10, ..ProptestConfig::default() })]
 
     #[test]
     fn each_level_has_the_order_that_it_documents(
