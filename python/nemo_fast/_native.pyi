@@ -36,6 +36,7 @@ __all__ = [
     "ToolCallDelta",
     "__version__",
     "build_info",
+    "pack_rows",
     "quantize_rows",
     "walk_files",
 ]
@@ -398,7 +399,9 @@ class TokenIndex:
 
 @final
 class Checkpoint:
-    def __new__(cls, path: str | PathLike[str]) -> Checkpoint: ...
+    def __new__(
+        cls, path: str | PathLike[str], *, lm_head: Literal["source", "fp8"] = "source"
+    ) -> Checkpoint: ...
     @property
     def config(self) -> dict[str, Any]: ...
     @property
@@ -406,7 +409,9 @@ class Checkpoint:
     @property
     def files(self) -> list[Path]: ...
     @property
-    def layout(self) -> Literal["huggingface", "mistral"]: ...
+    def has_fp8_head(self) -> bool: ...
+    @property
+    def layout(self) -> Literal["huggingface", "mistral", "packed"]: ...
     @property
     def tensor_names(self) -> list[str]: ...
     def dense_dtype(self, name: str) -> Literal["BF16", "F16", "F32"]: ...
@@ -417,6 +422,11 @@ def walk_files(
     folder: str | PathLike[str], *, glob: str | None = None, hidden: bool = False, ignored: bool = False
 ) -> list[tuple[str, str | None]]: ...
 def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
+def pack_rows(
+    codes: NDArray[np.uint8],
+    scales: NDArray[np.float32],
+    values: tuple[NDArray[np.uint8], NDArray[np.float32]] | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]: ...
 
 @final
 class Engine:

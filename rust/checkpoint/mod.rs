@@ -5,6 +5,7 @@
 
 mod folder;
 mod model_config;
+pub mod packed;
 mod safetensors_file;
 mod tensor_names;
 mod unsupported_keys;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 pub use model_config::{MAX_CONTEXT_LENGTH, ModelConfig};
 pub use safetensors_file::{Dtype, SafetensorsFile, Tensor};
 pub use tensor_names::Layout;
-pub use weights::{Checkpoint, LayerWeights};
+pub use weights::{Checkpoint, Head, LayerWeights, Linear};
 
 /// What can be wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,14 @@ pub enum CheckpointError {
     /// The header of a safetensors file, or its length.
     #[error("{path}: not a valid safetensors file: {reason}", path = .path.display())]
     Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A packed file that is damaged, or that another version wrote.
+    #[error("{path}: {reason}; convert the source again", path = .path.display())]
+    Packed {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -87,6 +96,16 @@ pub enum CheckpointError {
         expected: String,
         /// The shape in the file.
         found: Vec<usize>,
+    },
+    /// A packed tensor that kernels cannot read where it lies.
+    #[error("tensor `{name}`: begins at byte {start}, which is no multiple of {alignment}")]
+    Alignment {
+        /// Its name.
+        name: String,
+        /// Where in the file it begins.
+        start: usize,
+        /// What that must be a multiple of.
+        alignment: usize,
     },
     /// A tensor of an element type that is not supported there.
     #[error("tensor `{name}`: expected {expected}, found {found}")]

@@ -5,7 +5,7 @@ use std::num::NonZero;
 use nemo_fast::backend::cpu::{CpuBackend, KernelLevel};
 use nemo_fast::backend::{Backend, Epilogue, KvShape, PAGE, Rows};
 use nemo_fast::checkpoint::SafetensorsFile;
-use nemo_fast::fp8::{Fp8Rows, e4m3, quantize_rows};
+use nemo_fast::fp8::{Fp8Rows, Panels, e4m3, quantize_rows};
 use nemo_fast::model::RopeTable;
 
 use crate::numbers::{Numbers, bf16};
@@ -72,6 +72,7 @@ fn conformance<B: Backend>(backend: &B) {
             products(backend, &mut numbers, n, outputs, inputs);
         }
         norm_and_logits(backend, &mut numbers, n);
+        packed_head(backend, &mut numbers, n);
     }
     for (query_heads, heads, head_dim) in [(1, 1, 2), (4, 2, 8), (6, 1, 34)] {
         attention(backend, &mut numbers, query_heads, heads, head_dim);
@@ -155,6 +156,29 @@ fn norm_and_logits<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
     let expected: Vec<Vec<f64>> =
         selected.iter().map(|&i| head.iter().map(|row| dot(row, &x[i as usize])).collect()).collect();
     assert_near(&rows_of(backend, &logits, selected.len(), vocab), &expected, 1e-5, "logits");
+}
+
+/// A matrix that is packed already is the one that the backend would pack, and a head is a product of the rows selected.
+fn packed_head<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
+    let (width, vocab) = (37, 45);
+    let mut rows = row_buffers(backend, n, 1, 1);
+    let mut x = numbers.matrix(n, width);
+    x.iter_mut().flatten().for_each(|x| *x = bf16(*x));
+    let buffer = filled(backend, &x, &mut rows);
+    let weights = numbers.matrix(vocab, width);
+    let head = quantize_rows(vocab, width, |row, target| target.copy_from_slice(&weights[row]));
+    let packed = backend.packed_matrix(Panels::pack(&head)).unwrap();
+    let mut products = backend.buffer(n, vocab).unwrap();
+    backend.matmul(&backend.fp8_matrix(head).unwrap(), &buffer, n, Epilogue::Store, &mut products);
+    let products = rows_of(backend, &products, n, vocab);
+
+    let selected: Vec<u32> = (0..n as u32).rev().step_by(2).collect();
+    let mut indices = backend.indices(n).unwrap();
+    backend.write(&selected, &mut indices);
+    let mut logits = backend.buffer(n, vocab).unwrap();
+    backend.fp8_logits(&packed, &buffer, &indices, selected.len(), &mut logits);
+    let expected: Vec<Vec<f64>> = selected.iter().map(|&i| products[i as usize].clone()).collect();
+    assert_eq!(rows_of(backend, &logits, selected.len(), vocab), expected, "fp8_logits");
 }
 
 /// Two sequences of unlike lengths, in pages out of order, computed in passes of several rows; the last pass has

@@ -36,6 +36,8 @@ pub struct CpuBackend {
     level: KernelLevel,
     /// Room for the activations of a product.
     narrowed: Mutex<Narrowed>,
+    /// Room for the rows that a head in E4M3 is multiplied with.
+    selected: Mutex<Vec<f32>>,
 }
 
 impl CpuBackend {
@@ -52,7 +54,7 @@ impl CpuBackend {
         assert!(KernelLevel::available().contains(&level), "{level:?} is not available");
         let available = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let pool = ThreadPool::new(threads.unwrap_or_else(available))?;
-        Ok(CpuBackend { pool, level, narrowed: Mutex::default() })
+        Ok(CpuBackend { pool, level, narrowed: Mutex::default(), selected: Mutex::default() })
     }
 
     /// What this machine can do at most with these threads: measured, which takes about a second and 1 GiB.
@@ -105,6 +107,10 @@ impl Backend for CpuBackend {
 
     fn gated_matrix(&self, gates: Fp8Rows, values: Fp8Rows) -> Result<Panels> {
         Ok(Panels::pack_gated(&gates, &values))
+    }
+
+    fn packed_matrix(&self, panels: Panels) -> Result<Panels> {
+        Ok(panels)
     }
 
     fn dense_matrix(&self, tensor: Tensor) -> Result<Tensor> {
@@ -175,6 +181,15 @@ impl Backend for CpuBackend {
 
     fn logits(&self, head: &Tensor, x: &Vec<f32>, selected: &Vec<u32>, count: usize, out: &mut Vec<f32>) {
         dense::logits(&self.pool, head, x, &selected[..count], out);
+    }
+
+    fn fp8_logits(&self, head: &Panels, x: &Vec<f32>, selected: &Vec<u32>, count: usize, out: &mut Vec<f32>) {
+        let mut rows = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.clear();
+        for &i in &selected[..count] {
+            rows.extend_from_slice(&x[i as usize * head.columns..][..head.columns]);
+        }
+        self.matmul(head, &rows, count, Epilogue::Store, out);
     }
 }
 
