@@ -84,6 +84,11 @@ impl Tensor {
         &self.bytes
     }
 
+    /// Copies the bytes to `target`, which is as long, a piece at a time: its pages do not stay in memory beside the copy.
+    pub fn copy_bytes(&self, target: &mut [u8]) {
+        self.bytes.move_to(target);
+    }
+
     /// The same as a part of the file.
     pub(crate) fn mapped(&self) -> &MappedBytes {
         &self.bytes

@@ -94,7 +94,7 @@ impl Checkpoint {
     fn dense<'py>(&self, py: Python<'py>, name: &str) -> PyResult<(String, Vec<usize>, Bound<'py, PyBytes>)> {
         let tensor = self.inner.dense(name).map_err(PyErr::from)?;
         let bytes = PyBytes::new_with(py, tensor.bytes().len(), |bytes| {
-            tensor.mapped().move_to(bytes);
+            tensor.copy_bytes(bytes);
             Ok(())
         })?;
         Ok((tensor.dtype.to_string(), tensor.shape, bytes))
