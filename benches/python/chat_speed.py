@@ -57,6 +57,7 @@ def main() -> None:
         records = [
             *count_rows(texts, options.rounds),
             *fit_rows(texts, options.rounds),
+            *conversation_rows(texts, options.rounds),
             *file_rows(path, options.sample, options.rounds),
         ]
     heading = [
@@ -169,6 +170,28 @@ def fit_rows(texts: list[str], rounds: int) -> list[Record]:
     assert tokenizer.count_chat(kept) > most
     seconds = in_turns({OURS: lambda: tokenizer.fit_chat(messages, most)}, rounds)
     return [record("fit_chat, 399 messages into half", seconds, tokens=tokens)]
+
+
+def conversation_rows(texts: list[str], rounds: int) -> list[Record]:
+    """Measure a message that joins a short and a long conversation, and is taken back."""
+    message = {"role": "user", "content": "Hello, how are you?"}
+    calls, tokens = {}, {}
+    for length in (10, 400):
+        messages = chat_corpus.conversation(length, texts)["messages"]
+        grown = nemo_fast.Conversation(messages)
+        grown.append(message)
+        tokens[length] = grown.token_count
+        assert Reference().count({"messages": [*messages, message]}) == tokens[length]
+        grown.pop()
+
+        def append_and_pop(grown: nemo_fast.Conversation = grown) -> None:
+            grown.append(message)
+            grown.pop()
+
+        calls[f"Conversation of {length} messages, append and pop"] = append_and_pop
+    seconds = in_turns(calls, rounds)
+    counts = tokens.values()
+    return [record(row, {OURS: seconds[row]}, tokens=count) for row, count in zip(calls, counts, strict=True)]
 
 
 def file_rows(path: Path, sample: int, rounds: int) -> list[Record]:

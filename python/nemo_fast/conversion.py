@@ -1,7 +1,8 @@
 """Converts a checkpoint, tensor by tensor, into a folder with E4M3 weights.
 
 Sources: a GGUF file, or any folder that loads. Targets: the formats of `target_formats`, linear layers E4M3
-with a scale a row, all other tensors as in the source (BF16 for GGUF).
+with a scale a row, or a scale a block where the source has that; all other tensors as in the source (BF16 for
+GGUF).
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class FolderSource:
         self.config: dict[str, Any] = dict(self._checkpoint.config)
         self.weight_files = tuple(self._checkpoint.files)
         self.has_fp8_head = self._checkpoint.has_fp8_head
+        self.has_block_scales = self._checkpoint.has_block_scales
 
     def dense_dtype(self, name: str) -> str:
         """Return the dtype of an embedding, head or norm."""
@@ -64,13 +66,21 @@ class FolderSource:
         return self._checkpoint.dense(name)[2]
 
     def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return a projection's E4M3 rows [out, in] and their scales [out]."""
+        """Return a projection's E4M3 rows [out, in] and their scales [out] or [out, in / 128]."""
         return self._checkpoint.linear(name)
 
+    def scale_groups(self, name: str) -> int:
+        """Return how many scales a row of a projection or of the head has."""
+        return self._checkpoint.scale_groups(self._head if name == HEAD else name)
+
     def fp8_head(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return the head as E4M3 rows [vocab, hidden] and their scales [vocab]."""
+        """Return the head as E4M3 rows [vocab, hidden] and their scales [vocab] or [vocab, hidden / 128]."""
+        return self._checkpoint.linear(self._head)
+
+    @property
+    def _head(self) -> str:
         is_embedding = self.config["tie_word_embeddings"] and not self.has_fp8_head
-        return self._checkpoint.linear(EMBEDDING if is_embedding else HEAD)
+        return EMBEDDING if is_embedding else HEAD
 
 
 def convert(
@@ -160,6 +170,7 @@ def _config(config: Mapping[str, Any], quantization: Mapping[str, Any] | None) -
         "num_hidden_layers",
         "num_key_value_heads",
         "rms_norm_eps",
+        "rope_scaling",
         "rope_theta",
         "tie_word_embeddings",
         "vocab_size",

@@ -1,7 +1,8 @@
 """Reads a GGUF file (extra `convert`) and gives its tensors under Hugging Face's names.
 
-Only the architecture `llama` without anything that changes its arithmetic: metadata and tensors that are not
-known here are refused by name rather than passed over. The tokenizer in the file is read elsewhere.
+Only the architecture `llama`: metadata and tensors that are not known here are refused by name rather than
+passed over, and so is a type of tensor that the `gguf` package cannot dequantize. The tokenizer in the file
+is read elsewhere.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _READ_KEYS = {
     "feed_forward_length",
     "rope.dimension_count",
     "rope.freq_base",
+    "rope.scaling.factor",
+    "rope.scaling.type",
     "vocab_size",
 }
 # Whole numbers above zero, the same for all layers.
@@ -52,11 +55,13 @@ _WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "expert_count": (0,),
     "expert_used_count": (0,),
     "logit_scale": (0.0, 1.0),
-    "rope.scaling.factor": (0.0, 1.0),
-    "rope.scaling.type": ("none",),
     "tensor_data_layout": ("Meta AI original pth",),
     "use_parallel_residual": (False,),
 }
+# What the frequencies of rotary positions are divided by, in files of Llama 3.1 and later.
+_ROPE_DIVISORS = "rope_freqs.weight"
+# Of all models of the kind "llama3" that were published; a file has only the divisors that follow from them.
+_LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 _GGUF_NAMES = {EMBEDDING: "token_embd.weight", FINAL_NORM: "output_norm.weight", HEAD: "output.weight"}
 _GGUF_LAYER_NAMES = {
     "self_attn.q_proj": "attn_q",
@@ -83,6 +88,7 @@ class GgufSource:
     """
 
     has_fp8_head = False
+    has_block_scales = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -110,6 +116,10 @@ class GgufSource:
         """Return a projection's E4M3 rows, uint8 [out, in], and its scales, float32 [out]."""
         return quantize_rows(self.dequantized(name))
 
+    def scale_groups(self, _name: str) -> int:
+        """Return how many scales a row has."""
+        return 1
+
     def fp8_head(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return the head as E4M3 rows and scales: what `dense` gives, a part of it at a time."""
         name = EMBEDDING if self.config["tie_word_embeddings"] else HEAD
@@ -135,7 +145,9 @@ class GgufSource:
         from gguf.quants import dequantize
 
         try:
-            numbers = dequantize(rows, tensor.tensor_type)
+            # A scale that is no number is an error below, with the tensor's name.
+            with np.errstate(invalid="ignore", over="ignore"):
+                numbers = dequantize(rows, tensor.tensor_type)
         except NotImplementedError as error:
             kind = tensor.tensor_type.name
             raise CheckpointError(f"tensor `{tensor.name}`: type {kind} is not supported") from error
@@ -193,8 +205,31 @@ class GgufSource:
         embedding = self._tensors.get("token_embd.weight")
         if embedding is None:
             raise CheckpointError(f"{self.path}: tensor `token_embd.weight` is missing")
+        config["rope_scaling"] = self._rope_scaling(values, config)
         # The metadata's vocabulary size is optional; the embedding has a row for each id in any case.
         return config | {"vocab_size": int(embedding.shape[-1])}
+
+    def _rope_scaling(self, values: dict[str, Any], config: dict[str, Any]) -> dict[str, Any] | None:
+        """Return Hugging Face's `rope_scaling`, from the metadata (linear) or a tensor (llama3)."""
+        kind = values.get("rope.scaling.type", "linear")
+        factor = float(str(np.float32(values.get("rope.scaling.factor", 0.0))))
+        if kind not in ("none", "linear") or not 0.0 <= factor < np.inf or 0.0 < factor < 1.0:
+            raise CheckpointError(
+                f"{self.path}: `{_PREFIX}rope.scaling.type` = {kind!r} with "
+                f"`{_PREFIX}rope.scaling.factor` = {factor} is not supported"
+            )
+        is_linear = kind == "linear" and factor > 1.0
+        tensor = self._tensors.get(_ROPE_DIVISORS)
+        if tensor is None:
+            return {"rope_type": "linear", "factor": factor} if is_linear else None
+        divisors = self._dequantize(tensor.data, tensor)
+        scaling = {"rope_type": "llama3", "factor": float(divisors.max(initial=1.0)), **_LLAMA3}
+        expected = _llama3_divisors(scaling, config["rope_theta"], config["head_dim"])
+        if is_linear or divisors.shape != expected.shape or not np.allclose(divisors, expected, rtol=1e-4):
+            raise CheckpointError(
+                f"{self.path}: tensor `{_ROPE_DIVISORS}`: only the rotary scaling of Llama 3.1 is supported"
+            )
+        return scaling
 
     def _end_ids(self) -> int | list[int] | None:
         """Return the ids that end a text: that of a turn's end, where the file names one, is another."""
@@ -210,7 +245,7 @@ class GgufSource:
         expected = {_gguf_name(name): shape for name, shape in shapes.items()}
         for name in sorted(expected.keys() - self._tensors.keys()):
             raise CheckpointError(f"{self.path}: tensor `{name}` is missing")
-        for name in sorted(self._tensors.keys() - expected.keys()):
+        for name in sorted(self._tensors.keys() - expected.keys() - {_ROPE_DIVISORS}):
             raise CheckpointError(f"{self.path}: tensor `{name}` is not supported")
         for name, shape in expected.items():
             # GGUF writes dimensions from the innermost to the outermost.
@@ -219,6 +254,9 @@ class GgufSource:
                 raise CheckpointError(
                     f"{self.path}: tensor `{name}`: expected {list(shape)}, found {list(found)}"
                 )
+            # A type that cannot be read shows in the first row, before any other tensor is converted.
+            rows = self._tensors[name].data
+            self._dequantize(rows.reshape(-1, rows.shape[-1])[:1], self._tensors[name])
 
 
 def _read(path: Path) -> tuple[GGUFReader, dict[str, Any]]:
@@ -235,6 +273,16 @@ def _read(path: Path) -> tuple[GGUFReader, dict[str, Any]]:
     # A file that is cut short, or is something else, shows as any of these in the reader.
     except (ValueError, KeyError, IndexError, OverflowError) as error:
         raise CheckpointError(f"{path} is not a whole GGUF file: {error}") from error
+
+
+def _llama3_divisors(scaling: dict[str, Any], theta: float, head_dim: int) -> NDArray[np.float64]:
+    """Return what Llama 3's scaling divides each frequency by: see `rust/model/rope.rs`."""
+    frequencies = theta ** (-np.arange(0, head_dim, 2) / head_dim)
+    turns = scaling["original_max_position_embeddings"] * frequencies / (2 * np.pi)
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    share = np.clip((turns - low) / (high - low), 0, 1)
+    divisors: NDArray[np.float64] = 1 / ((1 - share) / scaling["factor"] + share)
+    return divisors
 
 
 def _gguf_name(name: str) -> str:

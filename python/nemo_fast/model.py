@@ -72,6 +72,7 @@ class Model(ModelPrompts):
         *,
         device: str = "auto",
         context_length: int | None = None,
+        kv_cache: Literal["bf16", "fp8"] = "bf16",
         lm_head: Literal["source", "fp8"] = "source",
         threads: int | None = None,
         chat_format: str = "auto",
@@ -82,9 +83,10 @@ class Model(ModelPrompts):
         Linear layers are held as E4M3, quantized here where the source is wider; the embedding stays as it
         is, and so does the head, unless `lm_head` is "fp8". A packed folder is used in place: it loads at
         once, and its memory is the system's cache. `device`: "auto" or "cpu". `context_length`: positions
-        that a prompt with its answer can have; by default the config's, at most 131,072. `threads`: by
-        default what this process may use. `chat_format`: "auto", "tekken" or "template". `progress`: a bar
-        on stderr.
+        that a prompt with its answer can have; by default the config's, at most 131,072. `kv_cache`: "bf16",
+        or "fp8" (E4M3 with a scale for each position and head), which takes half the memory, less exactly.
+        `threads`: by default what this process may use. `chat_format`: "auto", "tekken" or "template".
+        `progress`: a bar on stderr.
 
         Embedding and head, and all of a packed file, are read from the mapped files while the model is in
         use: replace such a file by renaming another over it (this model keeps the old one), never write into
@@ -110,6 +112,7 @@ class Model(ModelPrompts):
                 checkpoint,
                 device=device,
                 context_length=whole_number("context_length", context_length, none=None, least=1),
+                kv_cache=kv_cache,
                 threads=whole_number("threads", threads, none=None, least=1),
                 tokens=None if tokenizer is None else tokenizer.token_table,
                 progress=report,

@@ -32,6 +32,35 @@ pub enum Epilogue {
     SwiGlu,
 }
 
+/// How a KV cache holds its elements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KvFormat {
+    /// bf16(x)
+    #[default]
+    Bf16,
+    /// The E4M3 code nearest to bf16(x) / s, and one f32 scale s = max(|bf16(x)|) / 448 for each position of a head.
+    Fp8,
+}
+
+impl KvFormat {
+    /// The format that a user means by "bf16" or "fp8".
+    pub fn named(name: &str) -> Option<KvFormat> {
+        match name {
+            "bf16" => Some(KvFormat::Bf16),
+            "fp8" => Some(KvFormat::Fp8),
+            _ => None,
+        }
+    }
+
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            KvFormat::Bf16 => 2,
+            KvFormat::Fp8 => 1,
+        }
+    }
+}
+
 /// The shape of a KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KvShape {
@@ -45,6 +74,8 @@ pub struct KvShape {
     pub query_heads: usize,
     /// Dimensions of a head.
     pub head_dim: usize,
+    /// Of keys and values.
+    pub format: KvFormat,
 }
 
 /// Which token stands in which row of a pass, in the device's buffers.
@@ -67,7 +98,7 @@ pub struct Rows<B: Backend> {
 ///
 /// bf16(x) stands for rounding to the nearest bfloat16, ties to even.
 pub trait Backend: Send + Sync + Sized + 'static {
-    /// E4M3 rows with a scale each.
+    /// E4M3 rows with a scale each, or a scale for each group of columns.
     type Fp8Matrix: Send + Sync;
     /// A matrix as the source has it (bf16, f16 or f32): embedding and head.
     type DenseMatrix: Send + Sync;
@@ -84,7 +115,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn largest_head(&self) -> usize;
     /// Uploads a linear layer.
     fn fp8_matrix(&self, rows: Fp8Rows) -> Result<Self::Fp8Matrix>;
-    /// Uploads two linear layers of one shape, whose products become one: see [`Epilogue::SwiGlu`].
+    /// Uploads two linear layers of one shape, with as many scales a row, whose products become one: see [`Epilogue::SwiGlu`].
     fn gated_matrix(&self, gates: Fp8Rows, values: Fp8Rows) -> Result<Self::Fp8Matrix>;
     /// Uploads a linear layer that is packed already.
     fn packed_matrix(&self, panels: Panels) -> Result<Self::Fp8Matrix>;
@@ -109,7 +140,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `out[i] = bf16(x[i] · weight / √(mean(x[i]²) + eps))`
     fn rms_norm(&self, x: &Self::Buffer, weight: &Self::Vector, eps: f32, n: usize, out: &mut Self::Buffer);
 
-    /// `y[i] = scale · (W · bf16(x[i]))`, then the epilogue.
+    /// `y[i] = scale · (W · bf16(x[i]))`, then the epilogue. With several scales a row, the sum over the groups of columns
+    /// of such products, in ascending order.
     fn matmul(
         &self,
         w: &Self::Fp8Matrix,
@@ -120,8 +152,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
 
     /// Turns the query and key heads of `qkv[i]` by the angles of `positions[i]`, dimension d with d + `head_dim`/2:
-    /// `(a, b) → bf16(a·cos − b·sin, b·cos + a·sin)`; appends key and bf16(value) to the layer's cache at that
-    /// position. The turned queries stay in `qkv`.
+    /// `(a, b) → bf16(a·cos − b·sin, b·cos + a·sin)`; appends key and bf16(value), as its [`KvFormat`] says, to the layer's
+    /// cache at that position. The turned queries stay in `qkv`.
     fn rope_append(
         &self,
         qkv: &mut Self::Buffer,
@@ -135,7 +167,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     ///
     /// One order for prefill and decode: pages ascending; within a page, scores first, then the running maximum
     /// m (raised at page ends only, where the sum and the output so far are multiplied by e to the power of old m − new m),
-    /// then weights p = e^(s − m) and the sums of p and of p·v over ascending positions.
+    /// then weights p = e^(s − m) and the sums of p and of p·v over ascending positions. After a fixed number of pages, whatever
+    /// the number of rows and threads, this begins anew, and what comes out is joined to what came out of the pages before.
     fn attend(
         &self,
         qkv: &Self::Buffer,
@@ -145,7 +178,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer,
     );
 
-    /// `out[j] = head · x[selected[j]]` for the first `count` of `selected`.
+    /// `out[j] = head · bf16(x[selected[j]])` for the first `count` of `selected`.
     fn logits(
         &self,
         head: &Self::DenseMatrix,
@@ -196,14 +229,17 @@ pub enum DeviceError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// Not even the address space for the KV cache.
+    /// More memory for the KV cache than there is.
     #[error(
-        "a KV cache of {positions} positions needs {bytes} bytes, which this machine does not give; choose a smaller context_length"
+        "a KV cache of {positions} positions needs {bytes} bytes, {}; choose a smaller context_length or kv_cache=\"fp8\"",
+        .total.map_or("which this machine does not give".to_owned(), |total| format!("and this machine has {total}"))
     )]
     KvCacheMemory {
         /// Size of the whole cache.
         bytes: usize,
         /// Positions it would hold.
         positions: usize,
+        /// Bytes of memory that this process may use, where that is known.
+        total: Option<usize>,
     },
 }

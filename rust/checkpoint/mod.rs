@@ -3,9 +3,12 @@
 //! [`Checkpoint::open`] recognises a folder by what is in it; [`Checkpoint`] then hands out the parts of the
 //! model, one layer at a time, so that loading never holds a second copy of the weights. It knows no device.
 
+mod config_object;
 mod folder;
 mod model_config;
 pub mod packed;
+mod quantization_config;
+mod rope_scaling;
 mod safetensors_file;
 mod tensor_names;
 mod unsupported_keys;
@@ -14,6 +17,7 @@ mod weights;
 use std::path::PathBuf;
 
 pub use model_config::{MAX_CONTEXT_LENGTH, ModelConfig};
+pub use rope_scaling::RopeScaling;
 pub use safetensors_file::{Dtype, SafetensorsFile, Tensor};
 pub use tensor_names::Layout;
 pub use weights::{Checkpoint, Head, LayerWeights, Linear};

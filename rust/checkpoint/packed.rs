@@ -10,7 +10,7 @@ use std::path::Path;
 use super::{Checkpoint, CheckpointError, Dtype, SafetensorsFile, Tensor};
 use crate::error::{Error, Result};
 use crate::fp8::panels::{BLOCK, PANEL, QUAD};
-use crate::fp8::{Codes, Fp8Rows, Panels};
+use crate::fp8::{Codes, Fp8Rows, GROUP, Panels};
 
 /// The file's name in its folder.
 pub const FILE: &str = "packed.safetensors";
@@ -105,12 +105,18 @@ impl Checkpoint {
     /// A matrix in place, its pages in memory.
     pub(super) fn panels(&self, prefix: &str, matrix: &Matrix) -> Result<Panels> {
         let (codes, scale_tensor, outputs, columns) = self.packed_tensors(prefix, matrix)?;
-        super::weights::check_finite(&scale_tensor)?;
+        scale_tensor.check_finite()?;
         let mut scales = vec![0.0; scale_tensor.len()];
         scale_tensor.read(0, &mut scales);
         self.populate(&codes)?;
         let codes = Codes::Mapped(codes.mapped().clone());
         Ok(Panels { codes, scales, outputs, columns, is_gated: matrix.is_gated })
+    }
+
+    /// How many scales a row of a matrix has.
+    pub(super) fn packed_groups(&self, prefix: &str, matrix: &Matrix) -> Result<usize> {
+        let (_, scales, ..) = self.packed_tensors(prefix, matrix)?;
+        Ok(scales.shape[1])
     }
 
     /// The rows of a projection, unpacked.
@@ -132,19 +138,22 @@ impl Checkpoint {
         let outputs = rows / halves;
         let panels = halves * outputs.div_ceil(PANEL);
         let codes_shape = [panels, columns.div_ceil(QUAD), BLOCK];
-        let codes = self.packed_tensor(codes_name(prefix, matrix), Dtype::F8E4M3, &codes_shape)?;
-        let scales = self.packed_tensor(scales_name(prefix, matrix), Dtype::F32, &[panels, 1, PANEL])?;
+        let codes = self.packed_tensor(codes_name(prefix, matrix), Dtype::F8E4M3, &[&codes_shape])?;
+        // A scale a row, or one for each group of columns.
+        let scale_shapes = [1, columns.div_ceil(GROUP)].map(|groups| [panels, groups, PANEL]);
+        let scale_shapes = scale_shapes.each_ref().map(|shape| &shape[..]);
+        let scales = self.packed_tensor(scales_name(prefix, matrix), Dtype::F32, &scale_shapes)?;
         Ok((codes, scales, outputs, columns))
     }
 
-    fn packed_tensor(&self, name: String, dtype: Dtype, shape: &[usize]) -> Result<Tensor> {
+    fn packed_tensor(&self, name: String, dtype: Dtype, shapes: &[&[usize]]) -> Result<Tensor> {
         let tensor = self.files[0].tensor(&name)?.ok_or(CheckpointError::MissingTensor { name })?;
         if tensor.dtype != dtype {
             let (expected, found) = (dtype.name(), tensor.dtype.to_string());
             return Err(CheckpointError::Dtype { name: tensor.name, expected, found }.into());
         }
-        if tensor.shape != shape {
-            let expected = format!("{shape:?}");
+        if !shapes.contains(&&tensor.shape[..]) {
+            let expected = shapes.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(" or ");
             return Err(CheckpointError::Shape { name: tensor.name, expected, found: tensor.shape }.into());
         }
         let start = tensor.mapped().start();

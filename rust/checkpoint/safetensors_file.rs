@@ -104,6 +104,21 @@ impl Tensor {
         self.bytes.is_empty()
     }
 
+    /// Refuses infinities and what is no number, by the element's index.
+    pub(super) fn check_finite(&self) -> Result<()> {
+        let mut row = vec![0.0; 4096.min(self.len())];
+        for first in (0..self.len()).step_by(4096) {
+            let part = row.len().min(self.len() - first);
+            self.read(first, &mut row[..part]);
+            if let Some(index) = row[..part].iter().position(|value| !value.is_finite()) {
+                return Err(
+                    CheckpointError::NotFinite { name: self.name.clone(), index: first + index }.into()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Converts the elements from `first` on into `row`, exactly.
     pub fn read(&self, first: usize, row: &mut [f32]) {
         let size = self.dtype.size();

@@ -36,7 +36,8 @@ impl Layout {
                 let part = PARTS.iter().find(|(huggingface, _)| name.contains(huggingface));
                 let spelled =
                     part.map_or_else(|| name.to_owned(), |(theirs, mistral)| name.replace(theirs, mistral));
-                spelled.trim_start_matches("model.").to_owned()
+                // The names of scales, which only its FP8 files have.
+                spelled.trim_start_matches("model.").replace(".weight_scale", ".qscale_weight")
             }
         }
     }

@@ -17,11 +17,12 @@ pub(super) const HUGGINGFACE_KEYS: &[&str] = &[
     "quantization_config",
     "rms_norm_eps",
     "rope_parameters",
+    "rope_scaling",
     "rope_theta",
 ];
 
 /// The same for `params.json`.
-pub(super) const MISTRAL_KEYS: &[&str] = &["norm_eps", "rope_theta"];
+pub(super) const MISTRAL_KEYS: &[&str] = &["norm_eps", "quantization", "rope_theta"];
 
 /// The kind of model that Mistral's own loader takes.
 const PLAIN_MODEL: (&str, &str) = ("model_type", "transformer");

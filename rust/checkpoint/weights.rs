@@ -1,7 +1,8 @@
 //! The model's weights by name: every name, shape and element type is checked here, and nowhere else.
 //!
-//! Linear layers come out as E4M3 rows with one scale a row, in rotate-half order, whatever the source, or in panels where
-//! they were packed before; embedding, head and norms stay as they are. What is special about packed files is in `packed`.
+//! Linear layers come out as E4M3 rows in rotate-half order, whatever the source, or in panels where they were packed before.
+//! A row has one scale, or one for each 128 columns where the source's scales are of blocks. Embedding, head and norms stay
+//! as they are. What is special about packed files is in `packed`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,7 +11,7 @@ use super::folder::Folder;
 use super::packed::{self, Matrix};
 use super::{CheckpointError, Dtype, Layout, ModelConfig, SafetensorsFile, Tensor};
 use crate::error::{Error, Result};
-use crate::fp8::{Fp8Rows, Panels, e4m3, quantize_rows};
+use crate::fp8::{Fp8Rows, GROUP, Panels, e4m3, quantize_rows};
 
 /// The linear layers of a decoder layer, under Hugging Face's names.
 const PROJECTIONS: [&str; 7] = [
@@ -25,15 +26,24 @@ const PROJECTIONS: [&str; 7] = [
 
 /// Endings of tensors that describe how other engines would quantize activations and caches, or that are
 /// computed from the config.
-const IGNORED: [&str; 6] =
-    [".input_scale", ".output_scale", ".k_scale", ".v_scale", ".q_scale", ".rotary_emb.inv_freq"];
+const IGNORED: [&str; 9] = [
+    ".activation_scale",
+    ".input_scale",
+    ".k_scale",
+    ".kv_scale",
+    ".output_scale",
+    ".q_scale",
+    ".qscale_act",
+    ".rotary_emb.inv_freq",
+    ".v_scale",
+];
 
 /// A linear layer on its way to a device.
 #[derive(Debug)]
 pub enum Linear {
     /// Rows, one under the other.
     Rows(Fp8Rows),
-    /// Gates and values of a gated layer.
+    /// Gates and values of a gated layer, with as many scales a row.
     Gated(Fp8Rows, Fp8Rows),
     /// Either of them, packed already.
     Panels(Panels),
@@ -188,7 +198,10 @@ impl Checkpoint {
         }
         let linear = |projection: &str| self.linear(&format!("{prefix}{projection}.weight"));
         match matrix.projections {
-            [gates, values] if matrix.is_gated => Ok(Linear::Gated(linear(gates)?, linear(values)?)),
+            [gates, values] if matrix.is_gated => {
+                let (gates, values) = linear(gates)?.alike(linear(values)?);
+                Ok(Linear::Gated(gates, values))
+            }
             [first, others @ ..] => {
                 let stack = |rows: Fp8Rows, below: &&str| Ok(rows.stack(linear(below)?));
                 others.iter().try_fold(linear(first)?, stack).map(Linear::Rows)
@@ -225,7 +238,7 @@ impl Checkpoint {
         let turned = name.contains(".q_proj.") || name.contains(".k_proj.");
         let source_row = |row| if turned { self.layout.rotary_row(row, head_dim) } else { row };
         if tensor.dtype != Dtype::F8E4M3 {
-            check_finite(&tensor)?;
+            tensor.check_finite()?;
             let rows = quantize_rows(rows, columns, |row, values| {
                 tensor.read(source_row(row) * columns, values);
             });
@@ -235,32 +248,70 @@ impl Checkpoint {
         if let Some(index) = tensor.bytes().iter().position(|&code| e4m3::is_nan(code)) {
             return Err(CheckpointError::NotFinite { name: tensor.name, index }.into());
         }
-        let file_scales = self.scales(name, rows)?;
+        let file_scales = self.scales(name, rows, columns)?;
+        let groups = file_scales.len() / rows;
         let mut codes = Vec::with_capacity(rows * columns);
-        let mut scales = Vec::with_capacity(rows);
+        let mut scales = Vec::with_capacity(rows * groups);
         for row in (0..rows).map(source_row) {
             codes.extend_from_slice(&tensor.bytes()[row * columns..(row + 1) * columns]);
-            scales.push(file_scales[row]);
+            scales.extend_from_slice(&file_scales[row * groups..(row + 1) * groups]);
         }
         tensor.mapped().release();
         Ok(Fp8Rows { codes, scales, columns })
     }
 
-    /// The scales of an E4M3 weight, one a row; a scale for the whole tensor is repeated. They multiply.
-    fn scales(&self, name: &str, rows: usize) -> Result<Vec<f32>> {
-        let tensor = self.tensor(&scale_name(name))?;
-        check_finite(&tensor)?;
+    /// How many scales a row of a weight has as E4M3: more than one where they are of blocks.
+    pub fn scale_groups(&self, name: &str) -> Result<usize> {
+        if self.layout == Layout::Packed
+            && let Some((prefix, matrix, _)) = self.rows_in_matrix(name)
+        {
+            return self.packed_groups(prefix, matrix);
+        }
+        let weight = self.tensor(name)?;
+        let (rows, columns) = (weight.shape[0], weight.shape[1]);
+        let is_grouped =
+            weight.dtype == Dtype::F8E4M3 && is_of_blocks(&self.scale_tensor(name)?, rows, columns);
+        Ok(if is_grouped { columns.div_ceil(GROUP) } else { 1 })
+    }
+
+    /// Whether rows of any linear layer have more than one scale.
+    pub fn has_block_scales(&self) -> Result<bool> {
+        for name in self.tensor_names().iter().filter(|name| name.contains("_proj.")) {
+            if self.scale_groups(name)? > 1 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The scales of an E4M3 weight: `[rows]`, or `[rows, groups]` where they are of blocks. A scale for the whole tensor or for
+    /// a block is repeated for its rows, so that rows of several layers can stand under one another. They multiply.
+    fn scales(&self, name: &str, rows: usize, columns: usize) -> Result<Vec<f32>> {
+        let tensor = self.scale_tensor(name)?;
+        tensor.check_finite()?;
         let mut scales = vec![0.0; tensor.len()];
         tensor.read(0, &mut scales);
         if scales.len() == 1 {
             scales = vec![scales[0]; rows];
+        } else if is_of_blocks(&tensor, rows, columns) {
+            let groups = columns.div_ceil(GROUP);
+            let block_row = |row: usize| &scales[row / GROUP * groups..][..groups];
+            scales = (0..rows).flat_map(block_row).copied().collect();
         }
         Ok(scales)
     }
 
+    /// The scales of an E4M3 weight as the file has them, under either of their names.
+    fn scale_tensor(&self, weight: &str) -> Result<Tensor> {
+        // The name says "inverse", and yet it is what the codes are multiplied with.
+        let inverse = format!("{weight}_scale_inv");
+        let is_inverse = self.places.contains_key(&self.layout.spell(&inverse));
+        self.tensor(&if is_inverse { inverse } else { format!("{weight}_scale") })
+    }
+
     fn vector(&self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.dense(name)?;
-        check_finite(&tensor)?;
+        tensor.check_finite()?;
         let mut values = vec![0.0; tensor.len()];
         tensor.read(0, &mut values);
         Ok(values)
@@ -306,8 +357,9 @@ impl Checkpoint {
         } else {
             (config.vocab_size, config.hidden_size)
         };
-        if name.ends_with("_scale") {
-            vec![vec![rows, 1], vec![rows], vec![1], vec![]]
+        if name.contains(".weight_scale") {
+            let blocks = vec![rows.div_ceil(GROUP), columns.div_ceil(GROUP)];
+            vec![vec![rows, 1], vec![rows], vec![1], vec![], blocks]
         } else {
             vec![vec![rows, columns]]
         }
@@ -318,7 +370,7 @@ impl Checkpoint {
         for name in self.tensor_names() {
             let tensor = self.tensor(&name)?;
             if tensor.dtype == Dtype::F8E4M3 {
-                expected.insert(self.tensor(&scale_name(&name))?.name);
+                expected.insert(self.scale_tensor(&name)?.name);
             }
             expected.insert(tensor.name);
         }
@@ -333,18 +385,9 @@ impl Checkpoint {
     }
 }
 
-fn scale_name(weight: &str) -> String {
-    format!("{weight}_scale")
-}
-
-pub(super) fn check_finite(tensor: &Tensor) -> Result<()> {
-    let mut row = vec![0.0; 4096.min(tensor.len())];
-    for first in (0..tensor.len()).step_by(4096) {
-        let part = row.len().min(tensor.len() - first);
-        tensor.read(first, &mut row[..part]);
-        if let Some(index) = row[..part].iter().position(|value| !value.is_finite()) {
-            return Err(CheckpointError::NotFinite { name: tensor.name.clone(), index: first + index }.into());
-        }
-    }
-    Ok(())
+/// Whether the scales of an E4M3 weight are more than one, and each of a block of [`GROUP`] rows and columns.
+fn is_of_blocks(scales: &Tensor, rows: usize, columns: usize) -> bool {
+    scales.len() > 1
+        && scales.shape != [rows, 1]
+        && scales.shape == [rows.div_ceil(GROUP), columns.div_ceil(GROUP)]
 }

@@ -7,4 +7,4 @@ pub mod panels;
 mod quantize;
 
 pub use panels::{Codes, Panels};
-pub use quantize::{Fp8Rows, quantize_rows};
+pub use quantize::{Fp8Rows, GROUP, quantize_rows};

@@ -46,12 +46,12 @@ impl Deref for Codes {
     }
 }
 
-/// A matrix of E4M3 rows in panels, with a scale a row.
+/// A matrix of E4M3 rows in panels, with a scale a row or a scale for each group of a row's columns.
 #[derive(Debug, Clone)]
 pub struct Panels {
     /// `[panels, blocks, BLOCK]`
     pub codes: Codes,
-    /// `[panels, groups, PANEL]`, with one group of all columns.
+    /// `[panels, groups, PANEL]`; a single group is all columns, several have [`GROUP`](super::GROUP) each.
     pub scales: Vec<f32>,
     /// Outputs: rows, or gates of a gated matrix.
     pub outputs: usize,
@@ -64,15 +64,21 @@ pub struct Panels {
 impl Panels {
     /// Packs rows.
     pub fn pack(rows: &Fp8Rows) -> Panels {
-        let mut packed = Panels::empty(rows.rows(), rows.columns, false);
+        let mut packed = Panels::empty(rows, false);
         (0..rows.rows().div_ceil(PANEL)).for_each(|panel| packed.push(rows, panel));
         packed
     }
 
-    /// Packs the rows of gates and of as many values.
+    /// Packs the rows of gates and of as many values, which have as many scales (see [`Fp8Rows::alike`]).
+    ///
+    /// # Panics
+    /// If they have not, or are of another shape.
     pub fn pack_gated(gates: &Fp8Rows, values: &Fp8Rows) -> Panels {
-        debug_assert_eq!((gates.rows(), gates.columns), (values.rows(), values.columns));
-        let mut packed = Panels::empty(gates.rows(), gates.columns, true);
+        assert_eq!(
+            (gates.rows(), gates.columns, gates.groups()),
+            (values.rows(), values.columns, values.groups())
+        );
+        let mut packed = Panels::empty(gates, true);
         for panel in 0..gates.rows().div_ceil(PANEL) {
             packed.push(gates, panel);
             packed.push(values, panel);
@@ -80,12 +86,14 @@ impl Panels {
         packed
     }
 
-    fn empty(outputs: usize, columns: usize, is_gated: bool) -> Panels {
+    /// Room for `rows`, and as many values where it `is_gated`.
+    fn empty(rows: &Fp8Rows, is_gated: bool) -> Panels {
+        let (outputs, columns) = (rows.rows(), rows.columns);
         let panels = outputs.div_ceil(PANEL) * if is_gated { 2 } else { 1 };
         let bytes = panels * columns.div_ceil(QUAD) * BLOCK;
         Panels {
             codes: Codes::Owned(Vec::with_capacity(bytes)),
-            scales: Vec::with_capacity(panels * PANEL),
+            scales: Vec::with_capacity(panels * rows.groups() * PANEL),
             outputs,
             columns,
             is_gated,
@@ -109,8 +117,11 @@ impl Panels {
                 }
             }
         }
-        self.scales.extend_from_slice(&rows.scales[first..first + count]);
-        self.scales.resize(self.scales.len() + PANEL - count, 0.0);
+        let groups = rows.groups();
+        for group in 0..groups {
+            self.scales.extend((first..first + count).map(|row| rows.scales[row * groups + group]));
+            self.scales.resize(self.scales.len() + PANEL - count, 0.0);
+        }
     }
 
     /// Unpacks rows. Of a gated matrix the values are rows, too: those from `outputs` on.
@@ -160,6 +171,7 @@ pub const fn place(row: usize, k: usize) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "scales are copied")]
 mod tests {
     use super::*;
 
@@ -176,7 +188,7 @@ mod tests {
             assert_eq!((packed.panels(), packed.blocks()), (count.div_ceil(16), columns.div_ceil(4)));
             let mut sum = 0;
             for row in 0..count {
-                assert_eq!(packed.scales[row], rows.scales[row]);
+                assert_eq!(packed.scales[row].to_bits(), rows.scales[row].to_bits());
                 for k in 0..columns {
                     let code = packed.panel(row / 16)[k / 4 * BLOCK + place(row % 16, k % 4)];
                     assert_eq!(code, rows.codes[row * columns + k]);
@@ -186,6 +198,20 @@ mod tests {
             assert_eq!(packed.codes.iter().map(|&code| u64::from(code)).sum::<u64>(), sum);
             assert_eq!(packed.rows(0..count), rows);
         }
+    }
+
+    #[test]
+    fn scales_of_groups_stand_by_panel_and_group() {
+        let scales = (0..20 * 3).map(|index| index as f32).collect();
+        let rows = Fp8Rows { scales, ..rows(20, 300) };
+        let packed = Panels::pack(&rows);
+        assert_eq!(packed.rows(0..20), rows);
+        assert_eq!((packed.panels(), packed.groups(), packed.scales.len()), (2, 3, 2 * 3 * 16));
+        for (row, group) in [(0, 0), (0, 2), (15, 1), (16, 0), (19, 2)] {
+            let at = (row / 16 * 3 + group) * 16 + row % 16;
+            assert_eq!(packed.scales[at], (row * 3 + group) as f32);
+        }
+        assert_eq!(packed.scales[3 * 16 + 4], 0.0, "behind the last row");
     }
 
     #[test]
@@ -201,7 +227,7 @@ mod tests {
         for panel in 0..2 {
             assert_eq!(packed.panel(2 * panel), gates.panel(panel));
             assert_eq!(packed.panel(2 * panel + 1), values.panel(panel));
-            assert_eq!(packed.scales[2 * panel * 16 + 16], values.scales[panel * 16]);
+            assert_eq!(packed.scales[2 * panel * 16 + 16].to_bits(), values.scales[panel * 16].to_bits());
         }
     }
 

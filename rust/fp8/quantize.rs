@@ -14,12 +14,15 @@ use super::e4m3;
 /// Scales tried a row, in equal ratios from `amax / 448` up to twice that.
 const SCALES: u8 = 32;
 
-/// A matrix of E4M3 rows: `weight[r][k] = scales[r] · e4m3(codes[r · columns + k])`.
+/// Columns of a group, where a row has a scale for each group of columns; the last group may have fewer.
+pub const GROUP: usize = 128;
+
+/// A matrix of E4M3 rows: `weight[r][k] = scales[r, g] · e4m3(codes[r, k])`, g being 0, or k / [`GROUP`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fp8Rows {
     /// E4M3 codes, `[rows, columns]`.
     pub codes: Vec<u8>,
-    /// `[rows]`.
+    /// `[rows]`, or `[rows, groups]`.
     pub scales: Vec<f32>,
     /// Width of a row.
     pub columns: usize,
@@ -28,15 +31,35 @@ pub struct Fp8Rows {
 impl Fp8Rows {
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.scales.len()
+        self.codes.len() / self.columns.max(1)
+    }
+
+    /// Scales of a row.
+    pub fn groups(&self) -> usize {
+        self.scales.len() / self.rows().max(1)
+    }
+
+    /// These rows and others of the same width, with as many scales a row: where only one of the two has groups, the
+    /// other repeats the scale of the row for each.
+    pub fn alike(self, other: Fp8Rows) -> (Fp8Rows, Fp8Rows) {
+        debug_assert_eq!(self.columns, other.columns);
+        let groups = self.groups().max(other.groups());
+        let spread = |rows: Fp8Rows| match rows.groups() {
+            1 => {
+                let repeated = rows.scales.iter().flat_map(|&scale| std::iter::repeat_n(scale, groups));
+                Fp8Rows { scales: repeated.collect(), ..rows }
+            }
+            _ => rows,
+        };
+        (spread(self), spread(other))
     }
 
     /// Puts `below` under these rows; both have the same width.
-    pub fn stack(mut self, below: Fp8Rows) -> Fp8Rows {
-        debug_assert_eq!(self.columns, below.columns);
-        self.codes.extend(below.codes);
-        self.scales.extend(below.scales);
-        self
+    pub fn stack(self, below: Fp8Rows) -> Fp8Rows {
+        let (mut above, below) = self.alike(below);
+        above.codes.extend(below.codes);
+        above.scales.extend(below.scales);
+        above
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::sequence::{Piece, Sequence, Stopping};
 use super::{GenerationError, Sampling};
-use crate::backend::{Backend, PAGE, Rows};
+use crate::backend::{Backend, KvFormat, PAGE, Rows};
 use crate::error::{Error, Result};
 use crate::model::{Activations, MAX_ROWS, Model, PagePool};
 use crate::tokenizer::{TokenId, TokenTable, TokenizerError};
@@ -74,10 +74,10 @@ pub struct Engine<B: Backend> {
 
 impl<B: Backend> Engine<B> {
     /// An engine whose KV cache holds one full context.
-    pub fn new(model: Model<B>, tokens: Option<Arc<TokenTable>>) -> Result<Engine<B>> {
+    pub fn new(model: Model<B>, kv_format: KvFormat, tokens: Option<Arc<TokenTable>>) -> Result<Engine<B>> {
         let pages = model.context_length.div_ceil(PAGE);
         Ok(Engine {
-            cache: model.kv_cache(pages)?,
+            cache: model.kv_cache(pages, kv_format)?,
             pages: PagePool::new(pages),
             activations: model.activations(MAX_RUNNING)?,
             rows: model.rows(MAX_RUNNING)?,

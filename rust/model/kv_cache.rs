@@ -1,4 +1,19 @@
-//! Which pages of the KV cache are free. The keys and values themselves belong to the backend.
+//! The shape of a model's KV cache, and which of its pages are free. The keys and values themselves belong to the backend.
+
+use crate::backend::{KvFormat, KvShape};
+use crate::checkpoint::ModelConfig;
+
+/// The shape of a cache of that many pages.
+pub fn kv_shape(config: &ModelConfig, pages: usize, format: KvFormat) -> KvShape {
+    KvShape {
+        layers: config.num_hidden_layers,
+        pages,
+        heads: config.num_key_value_heads,
+        query_heads: config.num_attention_heads,
+        head_dim: config.head_dim,
+        format,
+    }
+}
 
 /// Page numbers 0..n, handed out and taken back.
 pub struct PagePool {

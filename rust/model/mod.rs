@@ -7,10 +7,10 @@ mod forward;
 mod kv_cache;
 mod rope;
 
-pub use kv_cache::PagePool;
-pub use rope::RopeTable;
+pub use kv_cache::{PagePool, kv_shape};
+pub use rope::{RopeTable, rope_frequencies};
 
-use crate::backend::{Backend, DeviceError, KvShape, PAGE, Rows};
+use crate::backend::{Backend, DeviceError, KvFormat, PAGE, Rows};
 use crate::checkpoint::{self, Checkpoint, Linear, ModelConfig};
 use crate::error::Result;
 
@@ -101,11 +101,12 @@ impl<B: Backend> Model<B> {
             checkpoint::Head::Dense(tensor) => Head::Dense(backend.dense_matrix(tensor)?),
             checkpoint::Head::Fp8(linear) => Head::Fp8(upload(linear)?),
         };
+        let frequencies = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling);
         Ok(Model {
             embed_tokens: backend.dense_matrix(checkpoint.embed_tokens()?)?,
             lm_head,
             norm: backend.vector(checkpoint.norm()?)?,
-            rope: RopeTable::new(&backend, config.head_dim, config.rope_theta, context_length)?,
+            rope: RopeTable::new(&backend, &frequencies, context_length)?,
             layers,
             context_length,
             config,
@@ -129,15 +130,8 @@ impl<B: Backend> Model<B> {
     }
 
     /// A KV cache of that many pages.
-    pub fn kv_cache(&self, pages: usize) -> Result<B::KvCache> {
-        let config = &self.config;
-        self.backend.kv_cache(KvShape {
-            layers: config.num_hidden_layers,
-            pages,
-            heads: config.num_key_value_heads,
-            query_heads: config.num_attention_heads,
-            head_dim: config.head_dim,
-        })
+    pub fn kv_cache(&self, pages: usize, format: KvFormat) -> Result<B::KvCache> {
+        self.backend.kv_cache(kv_shape(&self.config, pages, format))
     }
 
     /// Row descriptions for passes over up to `sequences` sequences.

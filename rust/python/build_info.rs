@@ -3,11 +3,12 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::backend::cpu::KernelLevel;
 use crate::tokenizer::CpuChoice;
 
 /// Facts to put into a bug report: `version`, `profile` ("release" or "debug"), `git_commit` (None outside a build
-/// that sets it), `cpu_level` ("scalar", "avx2" or "avx512": the instructions that the tokenizer uses; the engine is
-/// portable code), `cpu_level_refused` (why that is not what the environment variable `NEMO_FAST_CPU` asks for, or None)
+/// that sets it), `cpu_level` ("scalar", "avx2" or "avx512": the instructions that the tokenizer uses), `engine_cpu_level`
+/// ("portable", "avx2" or "avx512bf16": those of the engine's kernels), `cpu_level_refused` (why that is not what the environment variable `NEMO_FAST_CPU` asks for, or None)
 /// and `cuda_driver` (None: there is no CUDA backend yet).
 ///
 /// >>> build_info()["cpu_level"] in ("scalar", "avx2", "avx512")
@@ -20,6 +21,7 @@ pub(super) fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     info.set_item("git_commit", option_env!("NEMO_FAST_GIT_COMMIT"))?;
     let choice = CpuChoice::of_process();
     info.set_item("cpu_level", choice.level.name())?;
+    info.set_item("engine_cpu_level", KernelLevel::in_use().name())?;
     info.set_item("cpu_level_refused", choice.refusal.as_deref())?;
     info.set_item("cuda_driver", None::<String>)?;
     Ok(info)

@@ -4,29 +4,33 @@ use std::path::{Path, PathBuf};
 
 use numpy::ndarray::Dimension;
 use numpy::{
-    Element, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray, PyReadonlyArray1,
-    PyReadonlyArray2, PyUntypedArrayMethods,
+    Element, PyArray1, PyArray2, PyArray3, PyArrayDyn, PyArrayMethods, PyReadonlyArray, PyReadonlyArray2,
+    PyReadonlyArrayDyn, PyUntypedArrayMethods,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use super::engine::kv_format;
 use super::without_gil::without_gil;
+use crate::backend::PAGE;
+use crate::backend::cpu::KvCache;
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::fp8::panels::{BLOCK, PANEL};
-use crate::fp8::{self, Codes, Fp8Rows, Panels};
+use crate::fp8::{self, Codes, Fp8Rows, GROUP, Panels};
+use crate::model::kv_shape;
 
-/// E4M3 codes, uint8 [out, in], and scales, float32 [out].
-type Fp8Arrays<'py> = (Bound<'py, PyArray2<u8>>, Bound<'py, PyArray1<f32>>);
+/// E4M3 codes, uint8 [out, in], and scales, float32 [out] or [out, groups].
+type Fp8Arrays<'py> = (Bound<'py, PyArray2<u8>>, Bound<'py, PyArrayDyn<f32>>);
 
-/// Panels, uint8 [panels, blocks, 64], and scales, float32 [panels, 1, 16].
+/// Panels, uint8 [panels, blocks, 64], and scales, float32 [panels, groups, 16].
 type PackedArrays<'py> = (Bound<'py, PyArray3<u8>>, Bound<'py, PyArray3<f32>>);
 
 /// A model folder, opened and checked: every tensor is there in the shape that its config says.
 ///
-/// `path` is a folder in Hugging Face's layout (bf16, f16, f32, or FP8 as compressed-tensors writes it), in Mistral's
-/// own, or one with a packed file. `lm_head`: "source" gives the head as it is there, "fp8" as E4M3. Reads headers only;
-/// weights are memory-mapped. Raises `CheckpointError`, an `OSError`, or `ValueError` for another `lm_head`.
+/// `path` is a folder in Hugging Face's layout (bf16, f16, f32 or FP8), in Mistral's own, or one with a packed file.
+/// `lm_head`: "source" gives the head as it is there, "fp8" as E4M3. Reads headers only; weights are memory-mapped. Raises
+/// `CheckpointError`, an `OSError`, or `ValueError` for another `lm_head`.
 #[pyclass(frozen, module = "nemo_fast._native")]
 pub(super) struct Checkpoint {
     pub(super) inner: checkpoint::Checkpoint,
@@ -85,6 +89,12 @@ impl Checkpoint {
         self.inner.tensor_names()
     }
 
+    /// Bytes that a position takes in the KV cache, `kv_cache` being "bf16" or "fp8"; memory is taken by pages of 64.
+    fn kv_cache_bytes_per_token(&self, kv_cache: &str) -> PyResult<usize> {
+        let shape = kv_shape(self.inner.config(), 1, kv_format(kv_cache)?);
+        Ok(KvCache::bytes(&shape) / PAGE)
+    }
+
     /// The dtype that `dense` gives for a weight, without copying it.
     fn dense_dtype(&self, name: &str) -> PyResult<String> {
         Ok(self.inner.dense(name).map_err(PyErr::from)?.dtype.to_string())
@@ -100,8 +110,20 @@ impl Checkpoint {
         Ok((tensor.dtype.to_string(), tensor.shape, bytes))
     }
 
-    /// A linear layer as E4M3 codes, uint8 [out, in], and one scale a row, float32 [out]; query and key rows in
-    /// rotate-half order. A wider source is quantized here, a packed one unpacked.
+    /// How many scales a row of a weight has as E4M3: more than one, for 128 columns each, where scales are of blocks.
+    fn scale_groups(&self, name: &str) -> PyResult<usize> {
+        self.inner.scale_groups(name).map_err(PyErr::from)
+    }
+
+    /// Whether rows of any linear layer have more than one scale.
+    #[getter]
+    fn has_block_scales(&self) -> PyResult<bool> {
+        self.inner.has_block_scales().map_err(PyErr::from)
+    }
+
+    /// A linear layer as E4M3 codes, uint8 [out, in], and one scale a row, float32 [out], or a scale for each 128
+    /// columns of a row, float32 [out, groups]; query and key rows in rotate-half order. A wider source is quantized here,
+    /// a packed one unpacked.
     fn linear<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Fp8Arrays<'py>> {
         fp8_arrays(py, without_gil(py, || self.inner.linear(name))?)
     }
@@ -112,7 +134,7 @@ impl Checkpoint {
 }
 
 /// E4M3 codes, uint8 [out, in], and scales, float32 [out], of a matrix of float32 [out, in]: the scale of each row is
-/// the one with the least squared error. Raises `ValueError` where an element is not a finite number.
+/// the one with the least squared error. Raises `ValueError` where an element is not a finite number, or a row has none.
 ///
 /// >>> import numpy
 /// >>> codes, scales = quantize_rows(numpy.array([[1.0, -0.5]], dtype=numpy.float32))
@@ -125,6 +147,9 @@ pub(super) fn quantize_rows<'py>(
 ) -> PyResult<Fp8Arrays<'py>> {
     let shape = matrix.shape();
     let (rows, columns) = (shape[0], shape[1]);
+    if columns == 0 {
+        return Err(Error::Argument("the matrix has no columns".to_owned()).into());
+    }
     let values = c_order(&matrix, "matrix")?;
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(Error::Argument(format!("element {index} of the matrix is not a finite number")).into());
@@ -134,9 +159,10 @@ pub(super) fn quantize_rows<'py>(
     fp8_arrays(py, without_gil(py, || Ok::<_, Error>(fp8::quantize_rows(rows, columns, read)))?)
 }
 
-/// Panels, uint8 [panels, blocks, 64], and their scales, float32 [panels, 1, 16], of E4M3 codes, uint8 [out, in], and scales,
-/// float32 [out]: the layout `panel16` of packed files. `values`, codes and scales of the same shapes, makes a gated
-/// matrix, whose panels alternate. Raises `ValueError` where shapes do not fit.
+/// Panels, uint8 [panels, blocks, 64], and their scales, float32 [panels, groups, 16], of E4M3 codes, uint8 [out, in], and
+/// scales, float32 [out] or [out, groups] with a group for each 128 columns: the layout `panel16` of packed files. `values`,
+/// codes and scales of the same shapes, makes a gated matrix, whose panels alternate. Raises `ValueError` where shapes do
+/// not fit.
 ///
 /// >>> import numpy
 /// >>> codes, scales = quantize_rows(numpy.ones((20, 6), dtype=numpy.float32))
@@ -148,16 +174,17 @@ pub(super) fn quantize_rows<'py>(
 pub(super) fn pack_rows<'py>(
     py: Python<'py>,
     codes: PyReadonlyArray2<'py, u8>,
-    scales: PyReadonlyArray1<'py, f32>,
-    values: Option<(PyReadonlyArray2<'py, u8>, PyReadonlyArray1<'py, f32>)>,
+    scales: PyReadonlyArrayDyn<'py, f32>,
+    values: Option<(PyReadonlyArray2<'py, u8>, PyReadonlyArrayDyn<'py, f32>)>,
 ) -> PyResult<PackedArrays<'py>> {
     let rows = fp8_rows(&codes, &scales)?;
     let values = values.map(|(codes, scales)| fp8_rows(&codes, &scales)).transpose()?;
     if let Some(values) = &values
-        && (values.rows(), values.columns) != (rows.rows(), rows.columns)
+        && (values.rows(), values.columns, values.groups()) != (rows.rows(), rows.columns, rows.groups())
     {
-        let shapes = [&rows, values].map(|rows| format!("[{}, {}]", rows.rows(), rows.columns));
-        let message = format!("gates are {} and values {}: expected one shape", shapes[0], shapes[1]);
+        let [gates, values] = [&rows, values]
+            .map(|rows| format!("[{}, {}] with {} scales a row", rows.rows(), rows.columns, rows.groups()));
+        let message = format!("gates are {gates} and values {values}: expected one shape");
         return Err(Error::Argument(message).into());
     }
     let packed = without_gil(py, || {
@@ -167,16 +194,21 @@ pub(super) fn pack_rows<'py>(
         })
     })?;
     let shape = [packed.panels(), packed.blocks(), BLOCK];
-    let scales = PyArray1::from_vec(py, packed.scales).reshape([shape[0], 1, PANEL])?;
+    let groups = packed.groups();
+    let scales = PyArray1::from_vec(py, packed.scales).reshape([shape[0], groups, PANEL])?;
     let Codes::Owned(codes) = packed.codes else { unreachable!("packed here") };
     Ok((PyArray1::from_vec(py, codes).reshape(shape)?, scales))
 }
 
-fn fp8_rows(codes: &PyReadonlyArray2<'_, u8>, scales: &PyReadonlyArray1<'_, f32>) -> Result<Fp8Rows> {
+fn fp8_rows(codes: &PyReadonlyArray2<'_, u8>, scales: &PyReadonlyArrayDyn<'_, f32>) -> Result<Fp8Rows> {
     let (rows, columns) = (codes.shape()[0], codes.shape()[1]);
-    if rows == 0 || columns == 0 || scales.len() != rows {
-        let message =
-            format!("codes are [{rows}, {columns}] and scales [{}]: expected one a row", scales.len());
+    let groups = columns.div_ceil(GROUP);
+    if rows == 0 || columns == 0 || !(scales.shape() == [rows] || scales.shape() == [rows, groups]) {
+        let message = format!(
+            "codes are [{rows}, {columns}] and scales {:?}: expected one a row, [{rows}], or one for each {GROUP} columns, \
+             [{rows}, {groups}]",
+            scales.shape()
+        );
         return Err(Error::Argument(message));
     }
     Ok(Fp8Rows { codes: c_order(codes, "codes")?, scales: c_order(scales, "scales")?, columns })
@@ -189,8 +221,10 @@ fn c_order<T: Element + Copy, D: Dimension>(array: &PyReadonlyArray<'_, T, D>, n
 }
 
 fn fp8_arrays(py: Python<'_>, rows: Fp8Rows) -> PyResult<Fp8Arrays<'_>> {
-    let shape = [rows.rows(), rows.columns];
-    Ok((PyArray1::from_vec(py, rows.codes).reshape(shape)?, PyArray1::from_vec(py, rows.scales)))
+    let (count, groups, columns) = (rows.rows(), rows.groups(), rows.columns);
+    let codes = PyArray1::from_vec(py, rows.codes).reshape([count, columns])?;
+    let shape = if groups == 1 { vec![count] } else { vec![count, groups] };
+    Ok((codes, PyArray1::from_vec(py, rows.scales).reshape(shape)?))
 }
 
 /// The config as a dict of Python values.
@@ -207,6 +241,7 @@ pub(super) fn config_dict<'py>(
     dict.set_item("head_dim", config.head_dim)?;
     dict.set_item("vocab_size", config.vocab_size)?;
     dict.set_item("rope_theta", config.rope_theta)?;
+    dict.set_item("rope_scaling", rope_scaling_dict(py, config.rope_scaling)?)?;
     // Through its shortest decimal form: 1e-05 in the file is 1e-05 here.
     dict.set_item("rms_norm_eps", config.rms_norm_eps.to_string().parse::<f64>().unwrap_or_default())?;
     dict.set_item("tie_word_embeddings", config.tie_word_embeddings)?;
@@ -214,4 +249,32 @@ pub(super) fn config_dict<'py>(
     dict.set_item("bos_token_id", config.bos_token_id)?;
     dict.set_item("eos_token_id", config.eos_token_ids.clone())?;
     Ok(dict)
+}
+
+/// The scaling of rotary positions as `config.json` writes it.
+fn rope_scaling_dict(
+    py: Python<'_>,
+    scaling: Option<checkpoint::RopeScaling>,
+) -> PyResult<Option<Bound<'_, PyDict>>> {
+    let Some(scaling) = scaling else { return Ok(None) };
+    let dict = PyDict::new(py);
+    match scaling {
+        checkpoint::RopeScaling::Linear { factor } => {
+            dict.set_item("rope_type", "linear")?;
+            dict.set_item("factor", factor)?;
+        }
+        checkpoint::RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        } => {
+            dict.set_item("rope_type", "llama3")?;
+            dict.set_item("factor", factor)?;
+            dict.set_item("low_freq_factor", low_freq_factor)?;
+            dict.set_item("high_freq_factor", high_freq_factor)?;
+            dict.set_item("original_max_position_embeddings", original_max_position_embeddings)?;
+        }
+    }
+    Ok(Some(dict))
 }

@@ -15,8 +15,8 @@ use super::checkpoint::{self, config_dict};
 use super::convert;
 use super::tokenizer::PyTokenTable;
 use super::without_gil::without_gil;
-use crate::backend::DeviceError;
-use crate::backend::cpu::CpuBackend;
+use crate::backend::cpu::{CpuBackend, KernelLevel};
+use crate::backend::{DeviceError, KvFormat};
 use crate::checkpoint::{MAX_CONTEXT_LENGTH, ModelConfig};
 use crate::error::{Error, Result};
 use crate::generation::{self, Event, FinishReason, GenerationError, Request, RequestId, Sampling, Stopping};
@@ -35,6 +35,7 @@ pub(super) struct Engine {
     config: ModelConfig,
     context_length: usize,
     threads: usize,
+    level: KernelLevel,
 }
 
 enum State {
@@ -67,12 +68,14 @@ impl Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (checkpoint, *, device = "auto", context_length = None, threads = None, tokens = None, progress = None))]
+    #[allow(clippy::too_many_arguments, reason = "the settings, by name")]
+    #[pyo3(signature = (checkpoint, *, device = "auto", context_length = None, kv_cache = "bf16", threads = None, tokens = None, progress = None))]
     fn new(
         py: Python<'_>,
         checkpoint: &Bound<'_, checkpoint::Checkpoint>,
         device: &str,
         context_length: Option<usize>,
+        kv_cache: &str,
         threads: Option<usize>,
         tokens: Option<&Bound<'_, PyTokenTable>>,
         progress: Option<Py<PyAny>>,
@@ -80,6 +83,7 @@ impl Engine {
         if !["auto", "cpu"].contains(&device) {
             return Err(Error::from(DeviceError::Unavailable(device.to_owned())).into());
         }
+        let kv_format = kv_format(kv_cache)?;
         let threads = threads.map(|count| match NonZero::new(count) {
             Some(threads) if count <= MOST_THREADS => Ok(threads),
             _ => Err(Error::Argument(format!("threads must be between 1 and {MOST_THREADS}, found {count}"))),
@@ -108,7 +112,7 @@ impl Engine {
                 })
             };
             let model = Model::load(checkpoint, backend, context_length, &mut report)?;
-            generation::Engine::new(model, tokens)
+            generation::Engine::new(model, kv_format, tokens)
         });
         if let Some(error) = interrupted {
             return Err(error);
@@ -118,6 +122,7 @@ impl Engine {
             config: engine.model().config.clone(),
             context_length: engine.model().context_length,
             threads: engine.model().backend.threads(),
+            level: engine.model().backend.level(),
             state: Mutex::new(State::Open(Box::new(Open { engine, requests: HashMap::new() }))),
         })
     }
@@ -138,6 +143,19 @@ impl Engine {
     #[getter]
     fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// The kernels in use: "portable", "avx2" or "avx512bf16".
+    #[getter]
+    fn kernels(&self) -> &'static str {
+        self.level.name()
+    }
+
+    /// What the machine can do at most with these threads: bytes read from memory in a second, and operations of bf16
+    /// products, None where the kernels in use have no instruction for them. Takes a second and 1 GiB.
+    fn limits(&self, py: Python<'_>) -> PyResult<(f64, Option<f64>)> {
+        let limits = self.with(py, |open| Ok(open.engine.model().backend.limits()))?;
+        Ok((limits.read_bytes_per_second, limits.dot_operations_per_second))
     }
 
     /// Queues a request and returns its number. Raises `ValueError`, `TokenizerError` or `ContextLengthError`.
@@ -255,6 +273,12 @@ impl Engine {
             Ok::<_, Error>(())
         })
     }
+}
+
+/// What `kv_cache` says.
+pub(super) fn kv_format(name: &str) -> Result<KvFormat> {
+    KvFormat::named(name)
+        .ok_or_else(|| Error::Argument(format!("kv_cache must be \"bf16\" or \"fp8\", found {name:?}")))
 }
 
 enum Poll {

@@ -123,11 +123,11 @@ def write_model_that_says(folder, ids):
     return write_random_model(folder, tensors=tensors, **changes)
 
 
-def write_gguf(path, folder, *, metadata=None, change=None, quantization=None):
+def write_gguf(path, folder, *, metadata=None, change=None, quantization=None, raw=("", {})):
     """Write a BF16 checkpoint as GGUF, q and k permuted as converters do it.
 
     `metadata`: more keys; `change`: a function that edits the tensors by GGUF name; `quantization`: a type
-    for the matrices instead of float32.
+    for the matrices instead of float32; `raw`: a type, and the bytes of tensors that have it.
     """
     import gguf
 
@@ -157,7 +157,9 @@ def write_gguf(path, folder, *, metadata=None, change=None, quantization=None):
     for key, value in values.items():
         _add(writer, key, value)
     for name, weight in tensors.items():
-        if quantization and weight.ndim == 2:
+        if name in raw[1]:
+            writer.add_tensor(name, raw[1][name], raw_dtype=gguf.GGMLQuantizationType[raw[0]])
+        elif quantization and weight.ndim == 2:
             kind = gguf.GGMLQuantizationType[quantization]
             writer.add_tensor(name, gguf.quants.quantize(weight, kind), raw_dtype=kind)
         else:

@@ -54,8 +54,19 @@ def exact_weights(folder: Path) -> dict[str, Array]:
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= {name: _float32(*tensor) for name, tensor in read_safetensors(path)[1].items()}
     weights = {name: tensor for name, tensor in tensors.items() if name.endswith(".weight")}
-    scales = {name: tensors[name + "_scale"].reshape(-1, 1) for name in weights if name + "_scale" in tensors}
-    return {name: weight * scales.get(name, np.float32(1)) for name, weight in weights.items()}
+    for name, weight in weights.items():
+        for ending in ("_scale", "_scale_inv"):
+            if name + ending in tensors:
+                weights[name] = weight * _spread(tensors[name + ending], weight.shape)
+    return weights
+
+
+def _spread(scales: Array, shape: tuple[int, ...]) -> Array:
+    """A scale for each element, from one for the tensor, for each row or for each block of 128 x 128."""
+    rows, columns = shape
+    if scales.shape == (-(-rows // 128), -(-columns // 128)):
+        return np.kron(scales, np.ones((128, 128), np.float32))[:rows, :columns]
+    return np.broadcast_to(scales.reshape(-1, 1), shape)
 
 
 def engine_weights(checkpoint: Checkpoint) -> dict[str, Array]:
@@ -64,10 +75,27 @@ def engine_weights(checkpoint: Checkpoint) -> dict[str, Array]:
     for name in checkpoint.tensor_names:
         if "_proj." in name:
             codes, scales = checkpoint.linear(name)
-            weights[name] = E4M3[codes] * scales[:, None]
+            by_column = np.repeat(scales, 128, axis=1) if scales.ndim == 2 else scales[:, None]
+            weights[name] = E4M3[codes] * by_column[:, : codes.shape[1]]
         else:
             weights[name] = _float32(*checkpoint.dense(name))
     return weights
+
+
+def _scaled(frequencies: Array, scaling: dict[str, Any] | None) -> Array:
+    """Rotary frequencies for longer contexts, by wavelengths as in the sources of Llama 3.1."""
+    if scaling is None:
+        return frequencies
+    if scaling["rope_type"] == "linear":
+        return frequencies / scaling["factor"]
+    original, wavelengths = scaling["original_max_position_embeddings"], 2 * np.pi / frequencies
+    long = wavelengths > original / scaling["low_freq_factor"]
+    short = wavelengths < original / scaling["high_freq_factor"]
+    blend = (original / wavelengths - scaling["low_freq_factor"]) / (
+        scaling["high_freq_factor"] - scaling["low_freq_factor"]
+    )
+    between = (1 - blend) * frequencies / scaling["factor"] + blend * frequencies
+    return np.where(long, frequencies / scaling["factor"], np.where(short, frequencies, between))
 
 
 def forward(
@@ -81,7 +109,9 @@ def forward(
         config["head_dim"],
     )
     length = len(ids)
-    frequencies = config["rope_theta"] ** (-np.arange(0, head_dim, 2) / head_dim)
+    frequencies = _scaled(
+        config["rope_theta"] ** (-np.arange(0, head_dim, 2) / head_dim), config["rope_scaling"]
+    )
     angles = np.arange(length)[:, None] * frequencies
     cos, sin = np.cos(angles).astype(np.float32)[:, None], np.sin(angles).astype(np.float32)[:, None]
     causal = np.triu(np.full((length, length), -np.inf, np.float32), 1)

@@ -82,6 +82,7 @@ def test_chat_requests_are_measured(tmp_path):
     assert tokens[-1] == tokens[-2]
     for record in found["records"]:
         assert all(seconds > 0 for seconds in record["seconds"].values())
-        assert "mistral-common" in record["seconds"] or record["row"].startswith("fit_chat")
+        # Nobody else fits or grows conversations.
+        assert "mistral-common" in record["seconds"] or record["row"].startswith(("fit_chat", "Conversation"))
     report = (tmp_path / "found.md").read_text(encoding="utf-8")
     assert all(f"| {record['row']} |" in report for record in found["records"])

@@ -188,8 +188,13 @@ def test_info():
     dense = 2 * 1000 * 96 + 7 * 96
     assert facts["parameters"] == linear + dense
     assert facts["weights_bytes"] == linear + 4 * rows + 2 * dense
-    assert facts["kv_cache_bytes_per_token"] == 2 * 3 * 2 * 32 * 2
+    # Values are kept in units of 64 dimensions, so these 32 take twice their room.
+    assert facts["kv_cache_bytes_per_token"] == 2 * 3 * 2 * (32 + 64)
     assert facts["kv_cache_bytes"] == 100 * facts["kv_cache_bytes_per_token"]
+    assert facts["kv_cache"] == "bf16"
+    # A code for each element, and a float32 scale for each key and value of a position and head.
+    fp8 = json.loads(run("info", TINY, "--kv-cache", "fp8", "--json").output)
+    assert fp8["kv_cache_bytes_per_token"] == facts["kv_cache_bytes_per_token"] // 2 + 2 * 3 * 2 * 4
     assert facts["format"] == "Hugging Face, not quantized"
     shown = run("info", TINY).output
     assert "weights bytes" in shown

@@ -120,7 +120,8 @@ def test_bfloat16_is_rounded_to_the_nearest_even(tmp_path):
     ("key", "value"),
     [
         ("general.architecture", "qwen2"),
-        ("llama.rope.scaling.type", "linear"),
+        ("llama.rope.scaling.type", "yarn"),
+        ("llama.rope.scaling.factor", 0.5),
         ("llama.attention.sliding_window", 4096),
         ("llama.expert_count", 8),
         ("llama.logit_scale", 0.5),
@@ -154,7 +155,11 @@ def test_metadata_without_effect_is_accepted(tmp_path):
 @pytest.mark.parametrize(
     ("name", "weight", "message"),
     [
-        ("rope_freqs.weight", np.ones(16, np.float32), "`rope_freqs.weight` is not supported"),
+        (
+            "rope_freqs.weight",
+            np.full(16, 2, np.float32),
+            "`rope_freqs.weight`: only the rotary scaling of Llama",
+        ),
         ("blk.0.attn_q.bias", np.ones(128, np.float32), "`blk.0.attn_q.bias` is not supported"),
         ("blk.2.ffn_up.weight", None, "`blk.2.ffn_up.weight` is missing"),
         ("token_embd.weight", None, "`token_embd.weight` is missing"),

@@ -160,7 +160,8 @@ def test_whole_requests(drawn, max_tokens, reserve, policy):
         return
     assert nemo_fast.Tokenizer().fit_request(request, 10**6, **options).dropped == []
     options["tools"] = request.get("tools") or None
-    options["continue_final_message"] = request.get("continue_final_message") is True
+    # Requests may spell it as a string.
+    options["continue_final_message"] = request.get("continue_final_message") in (True, "true")
 
     def fitted(function, *arguments, **given_options):
         try:

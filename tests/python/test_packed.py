@@ -139,21 +139,24 @@ def test_the_file(packed_once):
 @given(st.data())
 def test_every_weight_has_the_place_that_the_format_says(data):
     rows = data.draw(st.integers(1, 40), label="rows")
-    columns = data.draw(st.integers(1, 40), label="columns")
+    columns = data.draw(st.one_of(st.integers(1, 40), st.integers(129, 300)), label="columns")
+    groups = data.draw(st.sampled_from([1, -(-columns // 128)]), label="groups")
     seed = data.draw(st.integers(0, 2**32 - 1), label="seed")
     random = np.random.default_rng(seed)
     matrices = [
-        (random.integers(0, 256, (rows, columns), np.uint8), random.random(rows, np.float32))
+        (random.integers(0, 256, (rows, columns), np.uint8), random.random((rows, groups), np.float32))
         for _ in range(data.draw(st.integers(1, 2), label="matrices"))
     ]
+    if groups == 1:
+        matrices = [(codes, scales[:, 0].copy()) for codes, scales in matrices]
     panels, scales = pack_rows(*matrices[0], *matrices[1:])
     count = len(matrices)
     expected = np.zeros((-(-rows // 16) * count, -(-columns // 4), 64), np.uint8)
-    expected_scales = np.zeros((len(expected), 1, 16), np.float32)
+    expected_scales = np.zeros((len(expected), groups, 16), np.float32)
     for which, (codes, row_scales) in enumerate(matrices):
         for row in range(rows):
             panel, within = row // 16 * count + which, row % 16
-            expected_scales[panel, 0, within] = row_scales[row]
+            expected_scales[panel, :, within] = row_scales[row]
             for k in range(columns):
                 byte = within // 4 * 16 + k % 4 // 2 * 8 + within % 4 * 2 + k % 2
                 expected[panel, k // 4, byte] = codes[row, k]
@@ -163,10 +166,17 @@ def test_every_weight_has_the_place_that_the_format_says(data):
 
 def test_rows_that_cannot_be_packed():
     codes, scales = quantize_rows(np.ones((20, 6), np.float32))
-    with pytest.raises(ValueError, match=r"codes are \[20, 6\] and scales \[19\]: expected one a row"):
+    with pytest.raises(
+        ValueError, match=r"codes are \[20, 6\] and scales \[19\]: expected one a row, \[20\]"
+    ):
         pack_rows(codes, scales[:19])
-    with pytest.raises(ValueError, match=r"gates are \[20, 6\] and values \[19, 6\]: expected one shape"):
+    with pytest.raises(ValueError, match=r"gates are \[20, 6\] .* and values \[19, 6\] with 1 "):
         pack_rows(codes, scales, (codes[:19], scales[:19]))
+    wide = np.ones((20, 300), np.uint8)
+    with pytest.raises(ValueError, match=r"with 1 scales a row and values .* with 3 scales a row: expec"):
+        pack_rows(wide, scales, (wide, np.ones((20, 3), np.float32)))
+    with pytest.raises(ValueError, match=r"scales \[20, 2\]: expected one a row, \[20\], or .*, \[20, 3\]"):
+        pack_rows(wide, np.ones((20, 2), np.float32))
     with pytest.raises(ValueError, match="codes must be contiguous in C order"):
         pack_rows(np.asfortranarray(codes), scales)
 

@@ -1,17 +1,17 @@
-//! Every operation of a backend against its formula in f64: one body, run on every device there is.
+//! Every operation of a backend against its formula in f64: one body, run on every device there is. Attention has a file of its
+//! own.
 
 use std::num::NonZero;
 
 use nemo_fast::backend::cpu::{CpuBackend, KernelLevel};
-use nemo_fast::backend::{Backend, Epilogue, KvShape, PAGE, Rows};
+use nemo_fast::backend::{Backend, Epilogue, KvFormat, KvShape, Rows};
 use nemo_fast::checkpoint::SafetensorsFile;
-use nemo_fast::fp8::{Fp8Rows, Panels, e4m3, quantize_rows};
-use nemo_fast::model::RopeTable;
+use nemo_fast::fp8::{Fp8Rows, GROUP, Panels, e4m3, quantize_rows};
 
 use crate::numbers::{Numbers, bf16};
 
 /// What a device's buffer holds, as rows of f64.
-fn rows_of<B: Backend>(backend: &B, buffer: &B::Buffer, n: usize, width: usize) -> Vec<Vec<f64>> {
+pub(crate) fn rows_of<B: Backend>(backend: &B, buffer: &B::Buffer, n: usize, width: usize) -> Vec<Vec<f64>> {
     let mut row = vec![0.0; width];
     (0..n)
         .map(|i| {
@@ -21,7 +21,7 @@ fn rows_of<B: Backend>(backend: &B, buffer: &B::Buffer, n: usize, width: usize) 
         .collect()
 }
 
-fn assert_near(found: &[Vec<f64>], expected: &[Vec<f64>], tolerance: f64, what: &str) {
+pub(crate) fn assert_near(found: &[Vec<f64>], expected: &[Vec<f64>], tolerance: f64, what: &str) {
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
         let size = expected.iter().map(|value| value * value).sum::<f64>().sqrt();
         let error = found.iter().zip(expected).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
@@ -30,7 +30,7 @@ fn assert_near(found: &[Vec<f64>], expected: &[Vec<f64>], tolerance: f64, what: 
 }
 
 /// A buffer of `n` rows, filled through `embed`: there is no other way in from the host.
-fn filled<B: Backend>(backend: &B, values: &[Vec<f32>], rows: &mut Rows<B>) -> B::Buffer {
+pub(crate) fn filled<B: Backend>(backend: &B, values: &[Vec<f32>], rows: &mut Rows<B>) -> B::Buffer {
     let (n, width) = (values.len(), values[0].len());
     let table = dense(backend, n, width, &values.concat());
     rows.len = n;
@@ -42,18 +42,36 @@ fn filled<B: Backend>(backend: &B, values: &[Vec<f32>], rows: &mut Rows<B>) -> B
 
 fn dense<B: Backend>(backend: &B, rows: usize, columns: usize, values: &[f32]) -> B::DenseMatrix {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    typed(backend, "F32", rows, columns, &bytes).0
+}
+
+/// A matrix of a type, and what its elements are.
+fn typed<B: Backend>(
+    backend: &B,
+    dtype: &str,
+    rows: usize,
+    columns: usize,
+    bytes: &[u8],
+) -> (B::DenseMatrix, Vec<f32>) {
     let header = format!(
-        r#"{{"table":{{"dtype":"F32","shape":[{rows},{columns}],"data_offsets":[0,{}]}}}}"#,
+        r#"{{"table":{{"dtype":"{dtype}","shape":[{rows},{columns}],"data_offsets":[0,{}]}}}}"#,
         bytes.len()
     );
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &bytes].concat())
+    std::fs::write(file.path(), [&(header.len() as u64).to_le_bytes(), header.as_bytes(), bytes].concat())
         .unwrap();
     let tensor = SafetensorsFile::open(file.path()).unwrap().tensor("table").unwrap().unwrap();
-    backend.dense_matrix(tensor).unwrap()
+    let mut values = vec![0.0; rows * columns];
+    tensor.read(0, &mut values);
+    (backend.dense_matrix(tensor).unwrap(), values)
 }
 
-fn row_buffers<B: Backend>(backend: &B, n: usize, sequences: usize, pages_per_sequence: usize) -> Rows<B> {
+pub(crate) fn row_buffers<B: Backend>(
+    backend: &B,
+    n: usize,
+    sequences: usize,
+    pages_per_sequence: usize,
+) -> Rows<B> {
     let indices = |len| backend.indices(len).unwrap();
     Rows {
         len: n,
@@ -69,31 +87,52 @@ fn conformance<B: Backend>(backend: &B) {
     let mut numbers = Numbers::new(1);
     for n in [1, 2, 3, 4, 5, 7, 10, 11, 17, 33] {
         for (outputs, inputs) in [(1, 1), (7, 5), (40, 33), (66, 130), (70, 1_100)] {
-            products(backend, &mut numbers, n, outputs, inputs);
+            products(backend, &mut numbers, n, outputs, inputs, false);
+        }
+        for (outputs, inputs) in [(7, 130), (70, 128), (40, 1_301)] {
+            products(backend, &mut numbers, n, outputs, inputs, true);
+            groups_add_up(backend, &mut numbers, n, outputs, inputs);
         }
         norm_and_logits(backend, &mut numbers, n);
         packed_head(backend, &mut numbers, n);
-    }
-    for (query_heads, heads, head_dim) in [(1, 1, 2), (4, 2, 8), (6, 1, 34)] {
-        attention(backend, &mut numbers, query_heads, heads, head_dim);
+        heads(backend, &mut numbers, n);
     }
 }
 
-fn products<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize, outputs: usize, inputs: usize) {
+/// E4M3 rows, with a scale for each group of columns where they are `grouped`.
+fn fp8_rows(numbers: &mut Numbers, rows: usize, columns: usize, grouped: bool) -> Fp8Rows {
+    let weights = numbers.matrix(rows, columns);
+    let mut quantized = quantize_rows(rows, columns, |row, target| target.copy_from_slice(&weights[row]));
+    if grouped {
+        let groups = columns.div_ceil(GROUP);
+        quantized.scales = numbers.matrix(1, rows * groups).concat();
+        assert_eq!((quantized.rows(), quantized.groups()), (rows, groups));
+    }
+    quantized
+}
+
+/// Every product with a scale or with groups of columns, and every epilogue.
+fn products<B: Backend>(
+    backend: &B,
+    numbers: &mut Numbers,
+    n: usize,
+    outputs: usize,
+    inputs: usize,
+    grouped: bool,
+) {
     let mut rows = row_buffers(backend, n, 1, 1);
     let mut x = numbers.matrix(n, inputs);
     x.iter_mut().flatten().for_each(|x| *x = bf16(*x));
     let before = numbers.matrix(n, outputs);
     let buffer = filled(backend, &x, &mut rows);
-    let weights = numbers.matrix(2 * outputs, inputs);
-    let quantized = |first: usize| {
-        quantize_rows(outputs, inputs, |row, target| target.copy_from_slice(&weights[first + row]))
-    };
-    let (gates, values) = (quantized(0), quantized(outputs));
-    let y = |quantized: &Fp8Rows, i: usize, row: usize| {
-        let code = |k| e4m3::VALUES[quantized.codes[row * inputs + k] as usize];
-        let sum: f64 = (0..inputs).map(|k| f64::from(code(k)) * f64::from(x[i][k])).sum();
-        sum * f64::from(quantized.scales[row])
+    let gates = fp8_rows(numbers, outputs, inputs, grouped);
+    let values = fp8_rows(numbers, outputs, inputs, grouped);
+    let y = |quantized: &Fp8Rows, i: usize, row: usize| -> f64 {
+        let groups = quantized.groups();
+        let group = |k| if grouped { k / GROUP } else { 0 };
+        let code = |k| f64::from(e4m3::VALUES[quantized.codes[row * inputs + k] as usize]);
+        let scale = |k| f64::from(quantized.scales[row * groups + group(k)]);
+        (0..inputs).map(|k| scale(k) * code(k) * f64::from(x[i][k])).sum()
     };
     let expected = |f: &dyn Fn(usize, usize) -> f64| -> Vec<Vec<f64>> {
         (0..n).map(|i| (0..outputs).map(|row| f(i, row)).collect()).collect()
@@ -116,6 +155,63 @@ fn products<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize, outputs: u
         gate / (1.0 + (-gate).exp()) * y(&values, i, row)
     });
     assert_near(&rows_of(backend, &out, n, outputs), &gated, 0.004, "swiglu, which rounds to bf16");
+}
+
+/// The bits of a product with groups are those of the products of its groups, added one after the other.
+fn groups_add_up<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize, outputs: usize, inputs: usize) {
+    let mut rows = row_buffers(backend, n, 1, 1);
+    let x = numbers.matrix(n, inputs);
+    let weights = fp8_rows(numbers, outputs, inputs, true);
+    let groups = weights.groups();
+    let mut expected = filled(backend, &vec![vec![0.0; outputs]; n], &mut rows);
+    for group in 0..groups {
+        let columns = group * GROUP..inputs.min((group + 1) * GROUP);
+        let x: Vec<Vec<f32>> = x.iter().map(|x| x[columns.clone()].to_vec()).collect();
+        let part = Fp8Rows {
+            codes: weights.codes.chunks(inputs).flat_map(|row| row[columns.clone()].to_vec()).collect(),
+            scales: weights.scales.iter().skip(group).step_by(groups).copied().collect(),
+            columns: columns.len(),
+        };
+        let x = filled(backend, &x, &mut rows);
+        backend.matmul(&backend.fp8_matrix(part).unwrap(), &x, n, Epilogue::Add, &mut expected);
+    }
+    let x = filled(backend, &x, &mut rows);
+    let mut found = backend.buffer(n, outputs).unwrap();
+    backend.matmul(&backend.fp8_matrix(weights).unwrap(), &x, n, Epilogue::Store, &mut found);
+    assert_eq!(rows_of(backend, &found, n, outputs), rows_of(backend, &expected, n, outputs));
+}
+
+/// The head in each of its types, with rows and columns that fill no register.
+fn heads<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
+    for (vocab, width) in [(3, 1), (70, 33), (9, 64), (131, 200)] {
+        let x = numbers.matrix(n, width);
+        let head = numbers.matrix(vocab, width);
+        let mut rows = row_buffers(backend, n, 1, 1);
+        let buffer = filled(backend, &x, &mut rows);
+        let selected: Vec<u32> = (0..n as u32).rev().collect();
+        let mut indices = backend.indices(n).unwrap();
+        backend.write(&selected, &mut indices);
+        let mut logits = backend.buffer(n, vocab).unwrap();
+        for dtype in ["BF16", "F16", "F32"] {
+            let encode = |x: f32| match dtype {
+                "BF16" => half::bf16::from_f32(x).to_le_bytes().to_vec(),
+                "F16" => half::f16::from_f32(x).to_le_bytes().to_vec(),
+                // Not exact in the other two.
+                _ => (x + 1e-4).to_le_bytes().to_vec(),
+            };
+            let bytes: Vec<u8> = head.concat().into_iter().flat_map(encode).collect();
+            let (table, weights) = typed(backend, dtype, vocab, width, &bytes);
+            backend.logits(&table, &buffer, &indices, n, &mut logits);
+            let product = |i: usize, row: &[f32]| {
+                row.iter().zip(&x[i]).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum::<f64>()
+            };
+            let expected: Vec<Vec<f64>> = selected
+                .iter()
+                .map(|&i| weights.chunks(width).map(|row| product(i as usize, row)).collect())
+                .collect();
+            assert_near(&rows_of(backend, &logits, n, vocab), &expected, 1e-5, dtype);
+        }
+    }
 }
 
 fn norm_and_logits<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
@@ -181,101 +277,6 @@ fn packed_head<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
     assert_eq!(rows_of(backend, &logits, selected.len(), vocab), expected, "fp8_logits");
 }
 
-/// Two sequences of unlike lengths, in pages out of order, computed in passes of several rows; the last pass has
-/// rows of both.
-fn attention<B: Backend>(
-    backend: &B,
-    numbers: &mut Numbers,
-    query_heads: usize,
-    heads: usize,
-    head_dim: usize,
-) {
-    let lengths = [PAGE * 2 + 9, PAGE - 1];
-    let pages: [&[u32]; 2] = [&[4, 0, 2], &[3, 0, 0]];
-    let width = (query_heads + 2 * heads) * head_dim;
-    let theta = 100.0;
-    let shape = KvShape { layers: 2, pages: 5, heads, query_heads, head_dim };
-    let mut cache = backend.kv_cache(shape).unwrap();
-    let rope = RopeTable::new(backend, head_dim, theta, lengths[0]).unwrap();
-    let qkv: Vec<Vec<Vec<f32>>> = lengths.iter().map(|&length| numbers.matrix(length, width)).collect();
-    let mut found = [vec![Vec::new(); lengths[0]], vec![Vec::new(); lengths[1]]];
-
-    let all = |sequence: usize| (0..lengths[sequence]).map(move |position| (sequence, position));
-    let (first, second): (Vec<_>, Vec<_>) = (all(0).collect(), all(1).collect());
-    let last = [first[lengths[0] - 1], second[lengths[1] - 1]];
-    let passes = [&first[..100], &first[100..lengths[0] - 1], &second[..lengths[1] - 1], &last];
-    for pass in passes {
-        let n = pass.len();
-        let mut rows = row_buffers(backend, n, 2, 3);
-        let values: Vec<Vec<f32>> =
-            pass.iter().map(|&(sequence, position)| qkv[sequence][position].clone()).collect();
-        let mut buffer = filled(backend, &values, &mut rows);
-        backend.write(
-            &pass.iter().map(|&(_, position)| position as u32).collect::<Vec<_>>(),
-            &mut rows.positions,
-        );
-        backend.write(
-            &pass.iter().map(|&(sequence, _)| sequence as u32).collect::<Vec<_>>(),
-            &mut rows.sequences,
-        );
-        backend.write(&pages.concat(), &mut rows.page_tables);
-        backend.rope_append(&mut buffer, &rope, &rows, 1, &mut cache);
-        let mut out = backend.buffer(n, query_heads * head_dim).unwrap();
-        backend.attend(&buffer, &rows, 1, &cache, &mut out);
-        for (&(sequence, position), row) in pass.iter().zip(rows_of(backend, &out, n, query_heads * head_dim))
-        {
-            found[sequence][position] = row;
-        }
-    }
-    for (sequence, found) in found.iter().enumerate() {
-        let expected = attended(&qkv[sequence], query_heads, heads, head_dim, theta);
-        // As one row: where the values of a single row cancel, what bf16 rounded away is all that is left.
-        assert_near(&[found.concat()], &[expected.concat()], 0.006, "attend, which rounds to bf16");
-    }
-}
-
-/// The textbook: rotary positions, then softmax(q·K/√d)·V over everything up to the position.
-fn attended(
-    qkv: &[Vec<f32>],
-    query_heads: usize,
-    heads: usize,
-    head_dim: usize,
-    theta: f64,
-) -> Vec<Vec<f64>> {
-    let head = |position: usize, head: usize, turn: bool| -> Vec<f64> {
-        let values: Vec<f64> = qkv[position][head * head_dim..(head + 1) * head_dim]
-            .iter()
-            .map(|&value| f64::from(value))
-            .collect();
-        let half = head_dim / 2;
-        let turned = |d: usize| {
-            let pair = d % half;
-            let angle = position as f64 * theta.powf(-2.0 * pair as f64 / head_dim as f64);
-            let (a, b) = (values[pair], values[pair + half]);
-            if d < half { a * angle.cos() - b * angle.sin() } else { b * angle.cos() + a * angle.sin() }
-        };
-        if turn { (0..head_dim).map(turned).collect() } else { values }
-    };
-    let all = |heads: std::ops::Range<usize>, turn: bool| -> Vec<Vec<Vec<f64>>> {
-        heads.map(|index| (0..qkv.len()).map(|position| head(position, index, turn)).collect()).collect()
-    };
-    let (queries, keys) = (all(0..query_heads, true), all(query_heads..query_heads + heads, true));
-    let values = all(query_heads + heads..query_heads + 2 * heads, false);
-    let one = |position: usize, query: usize| -> Vec<f64> {
-        let kv = query / (query_heads / heads);
-        let score = |key: &Vec<f64>| {
-            let dot: f64 = queries[query][position].iter().zip(key).map(|(q, k)| q * k).sum();
-            (dot / (head_dim as f64).sqrt()).exp()
-        };
-        let scores: Vec<f64> = keys[kv][..=position].iter().map(score).collect();
-        let sum: f64 = scores.iter().sum();
-        (0..head_dim)
-            .map(|d| scores.iter().zip(&values[kv]).map(|(score, value)| score / sum * value[d]).sum())
-            .collect()
-    };
-    (0..qkv.len()).map(|position| (0..query_heads).flat_map(|query| one(position, query)).collect()).collect()
-}
-
 fn wide(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
     rows.iter().map(|row| row.iter().map(|&value| f64::from(value)).collect()).collect()
 }
@@ -289,9 +290,42 @@ fn the_cpu_conforms_at_every_level() {
     }
 }
 
+/// A small operation cannot see what else is in the pass, nor how many threads there are: bit for bit.
+#[test]
+fn norms_and_logits_are_the_same_alone_and_among_others() {
+    let (width, vocab) = (1_000, 90);
+    for level in KernelLevel::available() {
+        let backends = [1, 4].map(|threads| CpuBackend::at_level(level, NonZero::new(threads)).unwrap());
+        let mut numbers = Numbers::new(3);
+        let x = numbers.matrix(40, width);
+        let weight = numbers.matrix(1, width).remove(0);
+        let head = numbers.matrix(vocab, width).concat();
+        let outputs = |backend: &CpuBackend, x: &[Vec<f32>]| {
+            let mut rows = row_buffers(backend, x.len(), 1, 1);
+            let buffer = filled(backend, x, &mut rows);
+            let mut normed = backend.buffer(x.len(), width).unwrap();
+            backend.rms_norm(&buffer, &weight, 1e-5, x.len(), &mut normed);
+            let selected: Vec<u32> = (0..x.len() as u32).collect();
+            let mut logits = backend.buffer(x.len(), vocab).unwrap();
+            let bytes: Vec<u8> = head.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect();
+            let head = typed(backend, "BF16", vocab, width, &bytes).0;
+            backend.logits(&head, &normed, &selected, x.len(), &mut logits);
+            rows_of(backend, &logits, x.len(), vocab)
+        };
+        let alone: Vec<_> =
+            x.iter().map(|row| outputs(&backends[0], std::slice::from_ref(row)).remove(0)).collect();
+        for n in [2, 3, 4, 5, 16, 40] {
+            for backend in &backends {
+                assert_eq!(outputs(backend, &x[..n]), alone[..n], "{level:?}, {n} rows");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_cache_beyond_the_address_space_is_refused_with_the_numbers() {
-    let shape = KvShape { layers: 1, pages: 1 << 40, heads: 1, query_heads: 1, head_dim: 64 };
+    let shape =
+        KvShape { layers: 1, pages: 1 << 40, heads: 1, query_heads: 1, head_dim: 64, format: KvFormat::Bf16 };
     let error = CpuBackend::new(NonZero::new(1)).unwrap().kv_cache(shape).err().unwrap().to_string();
     assert!(
         error.starts_with("a KV cache of 70368744177664 positions needs 18014398509481984 bytes"),

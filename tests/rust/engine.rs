@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::Path;
 
+use nemo_fast::backend::KvFormat;
 use nemo_fast::backend::cpu::CpuBackend;
 use nemo_fast::checkpoint::Checkpoint;
 use nemo_fast::generation::{Engine, FinishReason, Request, RequestId, Sampling, Stopping};
-use nemo_fast::model::Model;
+use nemo_fast::model::{MAX_ROWS, Model};
 use proptest::prelude::*;
 
 fn engine(context_length: usize) -> Engine<CpuBackend> {
@@ -15,7 +16,7 @@ fn engine(context_length: usize) -> Engine<CpuBackend> {
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let backend = CpuBackend::new(NonZero::new(1)).unwrap();
     let model = Model::load(&checkpoint, backend, context_length, &mut |_, _| Ok(())).unwrap();
-    Engine::new(model, None).unwrap()
+    Engine::new(model, KvFormat::Bf16, None).unwrap()
 }
 
 fn request(prompt: Vec<u32>, max_tokens: usize, seed: u64) -> Request {
@@ -96,10 +97,10 @@ fn a_cancelled_request_brings_nothing_more_and_gives_its_pages_back() {
 
 #[test]
 fn a_long_prompt_does_not_stall_an_answer_that_runs() {
-    let mut engine = engine(1024);
+    let mut engine = engine(2048);
     let talking = engine.submit(&request(vec![1], 20, 1)).unwrap();
     engine.step();
-    engine.submit(&request(vec![7; 500], 1, 1)).unwrap();
+    engine.submit(&request(vec![7; 3 * MAX_ROWS], 1, 1)).unwrap();
     for _ in 0..3 {
         let events = engine.step();
         assert_eq!(events.iter().map(|event| event.request).collect::<Vec<_>>(), [talking]);

@@ -4,6 +4,7 @@
 #![allow(clippy::float_cmp, reason = "where results must be equal to the bit, or are exact")]
 
 mod arrow;
+mod attention;
 mod backend;
 mod budget;
 mod completion;
@@ -13,6 +14,7 @@ mod exactness;
 mod fp8;
 mod golden;
 mod json;
+mod matmul;
 mod numbers;
 mod prompt;
 mod tekken_file;

@@ -27,6 +27,7 @@ _COMMANDS = {
     "pull": "checkpoints",
     "convert": "checkpoints",
     "info": "checkpoints",
+    "bench": "benching",
     "generate": "generation",
     "chat": "generation",
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from nemo_fast.cli.models import MODEL, model_folder
-from nemo_fast.cli.options import JSON
+from nemo_fast.cli.options import JSON, KV_CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,8 +71,9 @@ def convert(  # noqa: PLR0917 - click passes them by name
 @click.command()
 @MODEL
 @click.option("--context-length", type=click.IntRange(min=1), help="Positions to plan memory for.")
+@KV_CACHE
 @JSON
-def info(model: str, context_length: int | None, as_json: bool) -> None:
+def info(model: str, *, context_length: int | None, kv_cache: Literal["bf16", "fp8"], as_json: bool) -> None:
     """Show a checkpoint's format and sizes, and the memory that running it takes.
 
     Example: nemo-fast info smollm2-135m --context-length 8192
@@ -88,7 +89,7 @@ def info(model: str, context_length: int | None, as_json: bool) -> None:
     if checkpoint.has_fp8_head:
         dense.pop(HEAD, None)
     dense_types = {name: checkpoint.dense_dtype(name) for name in dense}
-    facts = {"path": str(folder), "format": checkpoint_format(folder, checkpoint.layout)}
+    facts: dict[str, Any] = {"path": str(folder), "format": checkpoint_format(folder, checkpoint.layout)}
     if checkpoint.layout == "packed":
         metadata = read_metadata(checkpoint.files[0])
         facts |= {
@@ -96,8 +97,16 @@ def info(model: str, context_length: int | None, as_json: bool) -> None:
             for name, key in (("source", SOURCE), ("source_sha256", SOURCE_HASH))
         }
     facts |= describe(
-        dict(checkpoint.config), dense_types, checkpoint.has_fp8_head, checkpoint.file_bytes, context_length
+        dict(checkpoint.config), dense_types, checkpoint.file_bytes, has_fp8_head=checkpoint.has_fp8_head
     )
+    context = min(context_length or 131_072, checkpoint.config["max_position_embeddings"])
+    token_bytes = checkpoint.kv_cache_bytes_per_token(kv_cache)
+    facts |= {
+        "context_length": context,
+        "kv_cache": kv_cache,
+        "kv_cache_bytes_per_token": token_bytes,
+        "kv_cache_bytes": token_bytes * context,
+    }
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
@@ -107,20 +116,15 @@ def info(model: str, context_length: int | None, as_json: bool) -> None:
 
 
 def describe(
-    config: dict[str, Any],
-    dense_types: Mapping[str, str],
-    has_fp8_head: bool,
-    file_bytes: int,
-    context_length: int | None,
+    config: dict[str, Any], dense_types: Mapping[str, str], file_bytes: int, *, has_fp8_head: bool
 ) -> dict[str, Any]:
-    """Return what `info` shows. Bytes are those of the loaded model: linear layers E4M3, KV cache BF16.
+    """Return what `info` shows of the weights. Bytes are those of the loaded model, linear layers in E4M3.
 
     `dense_types`: the dtypes of what is not E4M3, by name.
     """
     from nemo_fast.model_layout import dense_shapes, linear_shapes
 
     linear, dense = linear_shapes(config), dense_shapes(config)
-    context = min(context_length or 131_072, config["max_position_embeddings"])
     item_bytes = {"BF16": 2, "F16": 2, "F32": 4}
     # A projection is a byte a weight and a float32 scale a row.
     matrices = list(linear.values())
@@ -128,8 +132,6 @@ def describe(
         matrices.append((config["vocab_size"], config["hidden_size"]))
     linear_bytes = sum(rows * columns + 4 * rows for rows, columns in matrices)
     dense_bytes = sum(item_bytes[dtype] * math.prod(dense[name]) for name, dtype in dense_types.items())
-    # Keys and values, two bytes each, of every layer and key/value head.
-    token_bytes = 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
     return {
         "parameters": sum(math.prod(shape) for shape in (*linear.values(), *dense.values())),
         **{
@@ -147,9 +149,6 @@ def describe(
         },
         "file_bytes": file_bytes,
         "weights_bytes": linear_bytes + dense_bytes,
-        "context_length": context,
-        "kv_cache_bytes_per_token": token_bytes,
-        "kv_cache_bytes": token_bytes * context,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nemo_fast.model import Model
 
 Messages = list[dict[str, Any]]
+KvCacheFormat = Literal["bf16", "fp8"]
 
 
 @click.command()
@@ -32,6 +33,7 @@ def generate(
     *,
     threads: int | None,
     context_length: int | None,
+    kv_cache: KvCacheFormat,
     as_json: bool,
     **sampling: object,
 ) -> None:
@@ -40,7 +42,7 @@ def generate(
     Example: nemo-fast generate smollm2-135m "The capital of France is" --max-tokens 8 --temperature 0
     """
     text = _argument_or_stdin(prompt, "give a prompt, as an argument or on stdin")
-    with _load(model, threads, context_length) as loaded:
+    with _load(model, threads, context_length, kv_cache) as loaded:
         if as_json:
             click.echo(loaded.generate(text, **given(sampling)).to_json())
             return
@@ -63,6 +65,7 @@ def chat(
     system: str | None,
     threads: int | None,
     context_length: int | None,
+    kv_cache: KvCacheFormat,
     as_json: bool,
     **sampling: object,
 ) -> None:
@@ -80,7 +83,7 @@ def chat(
         # Read before the model is loaded: bad use should not take seconds to say so.
         content = _argument_or_stdin(message, "give a message")
         messages.append({"role": "user", "content": content})
-    with _load(model, threads, context_length) as loaded:
+    with _load(model, threads, context_length, kv_cache) as loaded:
         if talking:
             _enable_line_editing()
             talk(loaded, messages, given(sampling), read_line=lambda: input("> "))
@@ -134,11 +137,11 @@ def _contents(chunks: Iterable[Any]) -> Iterable[str]:
             yield text
 
 
-def _load(name: str, threads: int | None, context_length: int | None) -> Model:
+def _load(name: str, threads: int | None, context_length: int | None, kv_cache: KvCacheFormat) -> Model:
     folder = model_folder(name)
     from nemo_fast.model import Model
 
-    return Model.load(folder, threads=threads, context_length=context_length)
+    return Model.load(folder, threads=threads, context_length=context_length, kv_cache=kv_cache)
 
 
 def _argument_or_stdin(argument: str | None, request: str) -> str:

@@ -1,6 +1,6 @@
 """Options of more than one command: files, `--json`, rules of chat requests, what running a model takes.
 
-The last are OpenAI's sampling parameters, threads and context length.
+The last are OpenAI's sampling parameters, threads, context length and the format of the KV cache.
 """
 
 from __future__ import annotations
@@ -14,6 +14,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 FILES = click.argument("files", nargs=-1, metavar="[FILE | GLOB | -]...")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+KV_CACHE = click.option(
+    "--kv-cache",
+    type=click.Choice(["bf16", "fp8"]),
+    default="bf16",
+    show_default=True,
+    help="How keys and values are kept; fp8 takes half the memory.",
+)
 
 # Ranges are checked by the model, so that every way to ask for the same thing gets the same message.
 _SAMPLING = (
@@ -30,6 +38,7 @@ _SAMPLING = (
 _LOADING = (
     click.option("--threads", type=click.IntRange(min=1), help="Threads to compute with."),
     click.option("--context-length", type=click.IntRange(min=1), help="Positions to keep memory for."),
+    KV_CACHE,
 )
 _CHAT = (
     click.option(
@@ -62,7 +71,7 @@ def sampling_options(function: Function) -> Function:
 
 
 def loading_options(function: Function) -> Function:
-    """Add `--threads` and `--context-length`."""
+    """Add `--threads`, `--context-length` and `--kv-cache`."""
     return _add(_LOADING, function)
 
 

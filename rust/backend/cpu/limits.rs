@@ -93,7 +93,7 @@ fn sum_avx512(bytes: &[u8]) -> u64 {
             }
         }
     }
-    sums.iter().fold(0, |all, sum| all | _mm512_reduce_or_epi64(*sum)) as u64
+    sums.iter().fold(0, |all, sum| all | _mm512_reduce_or_epi64(*sum)).cast_unsigned()
 }
 
 /// Independent chains: enough to hide the latency of a step.

@@ -7,27 +7,31 @@
 
 mod attention;
 mod dense;
+mod exp;
 mod fp8_matmul;
+mod kv_cache;
 mod level;
 mod limits;
+mod memory;
 mod ops;
 mod threads;
 
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 
-use fp8_matmul::Narrowed;
+use fp8_matmul::Rounded;
+pub use kv_cache::KvCache;
 pub use level::KernelLevel;
 pub use limits::Limits;
 pub use threads::ThreadPool;
 
-use super::{Backend, DeviceError, Epilogue, KvShape, PAGE, Rows};
+use super::{Backend, Epilogue, KvShape, PAGE, Rows};
 use crate::checkpoint::Tensor;
 use crate::error::Result;
 use crate::fp8::{Fp8Rows, Panels};
 use crate::model::RopeTable;
 
-/// The largest head that attention has room for on a thread's stack.
+/// The largest head: larger ones are no model's, and a config with one is a slip.
 const LARGEST_HEAD: usize = 512;
 
 /// The CPU as a device.
@@ -35,9 +39,13 @@ pub struct CpuBackend {
     pool: ThreadPool,
     level: KernelLevel,
     /// Room for the activations of a product.
-    narrowed: Mutex<Narrowed>,
-    /// Room for the rows that a head in E4M3 is multiplied with.
-    selected: Mutex<Vec<f32>>,
+    rounded: Mutex<Rounded>,
+    /// Room for the activations that logits are computed of.
+    selected: Mutex<Vec<u16>>,
+    /// Room for those that a head in E4M3 is multiplied with.
+    fp8_selected: Mutex<Vec<f32>>,
+    /// Room for what attention is cut into.
+    attention: Mutex<attention::Scratch>,
 }
 
 impl CpuBackend {
@@ -54,7 +62,14 @@ impl CpuBackend {
         assert!(KernelLevel::available().contains(&level), "{level:?} is not available");
         let available = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let pool = ThreadPool::new(threads.unwrap_or_else(available))?;
-        Ok(CpuBackend { pool, level, narrowed: Mutex::default(), selected: Mutex::default() })
+        Ok(CpuBackend {
+            pool,
+            level,
+            rounded: Mutex::default(),
+            selected: Mutex::default(),
+            fp8_selected: Mutex::default(),
+            attention: Mutex::default(),
+        })
     }
 
     /// What this machine can do at most with these threads: measured, which takes about a second and 1 GiB.
@@ -70,22 +85,6 @@ impl CpuBackend {
     /// Threads in use.
     pub fn threads(&self) -> usize {
         self.pool.threads()
-    }
-}
-
-/// Keys and values in bf16, a vector a layer: `[pages, heads, PAGE, head_dim]`.
-///
-/// Zeroed memory from the operating system takes no room until it is written, so the length costs nothing.
-pub struct KvCache {
-    shape: KvShape,
-    keys: Vec<Vec<u16>>,
-    values: Vec<Vec<u16>>,
-}
-
-impl KvCache {
-    /// Index of the first element of a position of a head.
-    fn offset(&self, page: usize, head: usize, slot: usize) -> usize {
-        ((page * self.shape.heads + head) * PAGE + slot) * self.shape.head_dim
     }
 }
 
@@ -131,16 +130,7 @@ impl Backend for CpuBackend {
 
     fn kv_cache(&self, shape: KvShape) -> Result<KvCache> {
         assert!(shape.head_dim <= LARGEST_HEAD, "checked when the model was loaded");
-        let elements = shape.pages * shape.heads * PAGE * shape.head_dim;
-        let layers = || {
-            (0..shape.layers).map(|_| zeroed(elements)).collect::<Option<Vec<_>>>().ok_or(
-                DeviceError::KvCacheMemory {
-                    bytes: 2 * shape.layers * elements * size_of::<u16>(),
-                    positions: shape.pages * PAGE,
-                },
-            )
-        };
-        Ok(KvCache { shape, keys: layers()?, values: layers()? })
+        Ok(KvCache::new(shape)?)
     }
 
     fn write(&self, values: &[u32], target: &mut Vec<u32>) {
@@ -156,12 +146,12 @@ impl Backend for CpuBackend {
     }
 
     fn rms_norm(&self, x: &Vec<f32>, weight: &Vec<f32>, eps: f32, n: usize, out: &mut Vec<f32>) {
-        ops::rms_norm(&self.pool, x, weight, eps, n, out);
+        ops::rms_norm(self.level, &self.pool, x, weight, eps, n, out);
     }
 
     fn matmul(&self, w: &Panels, x: &Vec<f32>, n: usize, epilogue: Epilogue, out: &mut Vec<f32>) {
-        let mut narrowed = self.narrowed.lock().unwrap_or_else(PoisonError::into_inner);
-        fp8_matmul::matmul(self.level, &self.pool, &mut narrowed, w, x, n, epilogue, out);
+        let mut rounded = self.rounded.lock().unwrap_or_else(PoisonError::into_inner);
+        fp8_matmul::matmul(self.level, &self.pool, &mut rounded, w, x, n, epilogue, out);
     }
 
     fn rope_append(
@@ -172,30 +162,25 @@ impl Backend for CpuBackend {
         layer: usize,
         cache: &mut KvCache,
     ) {
-        ops::rope_append(qkv, rope, rows, layer, cache);
+        ops::rope_append(self.level, &self.pool, qkv, rope, rows, layer, cache);
     }
 
     fn attend(&self, qkv: &Vec<f32>, rows: &Rows<Self>, layer: usize, cache: &KvCache, out: &mut Vec<f32>) {
-        attention::attend(&self.pool, qkv, rows, layer, cache, out);
+        let mut scratch = self.attention.lock().unwrap_or_else(PoisonError::into_inner);
+        attention::attend(self.level, &self.pool, &mut scratch, qkv, rows, layer, cache, out);
     }
 
     fn logits(&self, head: &Tensor, x: &Vec<f32>, selected: &Vec<u32>, count: usize, out: &mut Vec<f32>) {
-        dense::logits(&self.pool, head, x, &selected[..count], out);
+        let mut narrowed = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
+        dense::logits(self.level, &self.pool, &mut narrowed, head, x, &selected[..count], out);
     }
 
     fn fp8_logits(&self, head: &Panels, x: &Vec<f32>, selected: &Vec<u32>, count: usize, out: &mut Vec<f32>) {
-        let mut rows = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = self.fp8_selected.lock().unwrap_or_else(PoisonError::into_inner);
         rows.clear();
         for &i in &selected[..count] {
             rows.extend_from_slice(&x[i as usize * head.columns..][..head.columns]);
         }
         self.matmul(head, &rows, count, Epilogue::Store, out);
     }
-}
-
-/// Zeros, or `None` where the operating system does not have that much.
-fn zeroed(elements: usize) -> Option<Vec<u16>> {
-    // `try_reserve` asks without touching the memory, `vec!` then takes zero pages.
-    Vec::<u16>::new().try_reserve_exact(elements).ok()?;
-    Some(vec![0; elements])
 }

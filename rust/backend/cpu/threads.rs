@@ -171,31 +171,59 @@ impl ThreadPool {
         self.run(width.div_ceil(length), &|i| {
             let base = &base;
             let columns = i * length..width.min((i + 1) * length);
-            task(i, Band { base: base.0, rows: total / width, width, columns, matrix: PhantomData });
+            task(i, Band { base: base.0, rows: 0..total / width, width, columns, matrix: PhantomData });
+        });
+    }
+
+    /// Runs `task(b, i, tile)` for the same columns of each of the `blocks` of rows, which are ascending.
+    ///
+    /// # Panics
+    /// If blocks overlap, or are not in the matrix.
+    pub fn for_each_tile<T: Send>(
+        &self,
+        matrix: &mut [T],
+        width: usize,
+        length: usize,
+        blocks: &[Range<usize>],
+        task: impl Fn(usize, usize, Band<'_, T>) + Sync,
+    ) {
+        let (total, base) = (matrix.len(), SendPointer(matrix.as_mut_ptr()));
+        let end = blocks.iter().fold(0, |end, block| {
+            assert!(end <= block.start && block.start <= block.end);
+            block.end
+        });
+        assert!(end * width <= total);
+        let bands = width.div_ceil(length);
+        self.run(blocks.len() * bands, &|i| {
+            let base = &base;
+            let (block, i) = (i / bands, i % bands);
+            let columns = i * length..width.min((i + 1) * length);
+            let rows = blocks[block].clone();
+            task(block, i, Band { base: base.0, rows, width, columns, matrix: PhantomData });
         });
     }
 }
 
-/// Some columns of a matrix, which one task has to itself.
+/// Some columns of some rows of a matrix, which one task has to itself.
 pub struct Band<'a, T> {
     base: *mut T,
-    rows: usize,
+    rows: Range<usize>,
     width: usize,
     columns: Range<usize>,
     matrix: PhantomData<&'a mut T>,
 }
 
 impl<T> Band<'_, T> {
-    /// The columns of a row.
+    /// The columns of a row, counted from the first of the band.
     ///
     /// # Panics
     /// If there is no such row.
     pub fn row(&mut self, row: usize) -> &mut [T] {
-        assert!(row < self.rows);
-        // SAFETY: the row is in the matrix and the columns are in the row; bands have no column in common, and this one is
+        assert!(row < self.rows.len());
+        // SAFETY: the row is in the matrix and the columns are in the row; bands have no element in common, and this one is
         // borrowed as long as what is returned.
         unsafe {
-            let start = self.base.add(row * self.width + self.columns.start);
+            let start = self.base.add((self.rows.start + row) * self.width + self.columns.start);
             std::slice::from_raw_parts_mut(start, self.columns.len())
         }
     }
@@ -293,6 +321,23 @@ mod tests {
                 assert_eq!(counts, vec![1; total]);
             }
         }
+    }
+
+    #[test]
+    fn every_element_of_a_block_is_in_one_tile() {
+        let pool = ThreadPool::new(NonZero::new(3).unwrap()).unwrap();
+        let (width, blocks) = (7, [0..2, 3..3, 4..9]);
+        let mut counts = vec![0_u32; 10 * width];
+        pool.for_each_tile(&mut counts, width, 3, &blocks, |block, i, mut tile| {
+            for row in 0..blocks[block].len() {
+                assert_eq!(tile.row(row).len(), if i == 2 { 1 } else { 3 });
+                tile.row(row).iter_mut().for_each(|count| *count += 1 + block as u32);
+            }
+        });
+        let expected = |row| [1, 1, 0, 0, 3, 3, 3, 3, 3, 0][row / width];
+        assert_eq!(counts, (0..10 * width).map(expected).collect::<Vec<u32>>());
+        let overlap = || pool.for_each_tile(&mut counts, width, 3, &[0..2, 1..3], |_, _, _| ());
+        assert!(catch_unwind(AssertUnwindSafe(overlap)).is_err());
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //! **Decoding.** The two bytes of a bf16 are looked up by the seven bits of the magnitude, the sign is put in by one ternary
 //! operation, and two unpacks join them: five instructions for 64 weights.
 //!
-//! **Few tokens** (up to [`FEW`]) take the weights straight from memory, four panels side by side: the chain of one output
-//! waits six cycles a step, and four streams keep the prefetchers busy. Ten tokens still fit the registers with two panels.
-//! **Many** decode a part of the columns of four panels to bf16 in the cache once, and multiply it by six tokens at a time.
+//! **Few tokens** take the weights straight from memory, four panels side by side: the chain of one output waits six cycles a
+//! step, and four streams keep the prefetchers busy. Up to [`FEW`] tokens fit the registers, with two panels; a few more take
+//! the tile again from the cache, which is cheaper than to store what was decoded. **Many** decode a part of the columns of four panels to bf16 in the cache once, and multiply it by six tokens at a time.
 
 #![allow(unsafe_code, reason = "loads and stores through pointers whose bounds are checked once a tile")]
 
@@ -25,8 +25,10 @@ use super::{Operands, TILE};
 use crate::fp8::e4m3;
 use crate::fp8::panels::{BLOCK, PANEL, QUAD};
 
-/// Most tokens for which weights are not decoded to memory.
+/// Most tokens that are multiplied at once.
 const FEW: usize = 10;
+/// Tokens from which on weights are decoded to memory.
+const MANY: usize = 40;
 /// Tokens that are multiplied at a time where there are many.
 const BAND: usize = 6;
 /// Columns that are decoded at a time: four panels of them are 128 KiB, half of what a second-level cache has.
@@ -54,7 +56,7 @@ static TABLES: Tables = {
 
 /// Turns 64 codes into two registers of 32 bf16.
 #[derive(Clone, Copy)]
-struct Decoder {
+pub(in crate::backend::cpu) struct Decoder {
     high: [__m512i; 2],
     low: [__m512i; 2],
     sign: __m512i,
@@ -63,7 +65,7 @@ struct Decoder {
 impl Decoder {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn new() -> Decoder {
+    pub(in crate::backend::cpu) fn new() -> Decoder {
         let load = |table: &[u8; 128]| {
             // SAFETY: two registers of 64 bytes are the table.
             unsafe {
@@ -76,7 +78,7 @@ impl Decoder {
     /// The columns k, k + 1 and k + 2, k + 3 of a block.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn decode(&self, codes: __m512i) -> [__m512i; 2] {
+    pub(in crate::backend::cpu) fn decode(&self, codes: __m512i) -> [__m512i; 2] {
         let high = _mm512_permutex2var_epi8(self.high[0], codes, self.high[1]);
         let low = _mm512_permutex2var_epi8(self.low[0], codes, self.low[1]);
         // high | (codes & sign)
@@ -97,78 +99,89 @@ fn dot(sum: __m512, weights: __m512i, pair: __m512i) -> __m512 {
 
 /// See [`super::portable::tile`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
-pub(super) fn tile(operands: &Operands<'_>, first: usize, count: usize, sums: &mut [f32]) {
+pub(super) fn tile(operands: &Operands<'_, u16>, first: usize, count: usize, sums: &mut [f32]) {
     assert!(count <= TILE && sums.len() >= operands.tokens * TILE * PANEL);
-    if operands.tokens > FEW {
+    if operands.tokens >= MANY {
         return many(operands, first, count, sums);
     }
-    let mut panel = 0;
-    while panel < count {
-        let left = count - panel;
-        let at = first + panel;
-        panel += match (operands.tokens, left) {
-            (1, 4..) => few::<4, 1>(operands, at, panel, sums),
-            (2, 4..) => few::<4, 2>(operands, at, panel, sums),
-            (3, 4..) => few::<4, 3>(operands, at, panel, sums),
-            (4, 4..) => few::<4, 4>(operands, at, panel, sums),
-            (5, 4..) => few::<4, 5>(operands, at, panel, sums),
-            (6, 2..) => few::<2, 6>(operands, at, panel, sums),
-            (7, 2..) => few::<2, 7>(operands, at, panel, sums),
-            (8, 2..) => few::<2, 8>(operands, at, panel, sums),
-            (9, 2..) => few::<2, 9>(operands, at, panel, sums),
-            (10, 2..) => few::<2, 10>(operands, at, panel, sums),
-            (1, _) => few::<1, 1>(operands, at, panel, sums),
-            (2, _) => few::<1, 2>(operands, at, panel, sums),
-            (3, _) => few::<1, 3>(operands, at, panel, sums),
-            (4, _) => few::<1, 4>(operands, at, panel, sums),
-            (5, _) => few::<1, 5>(operands, at, panel, sums),
-            (6, _) => few::<1, 6>(operands, at, panel, sums),
-            (7, _) => few::<1, 7>(operands, at, panel, sums),
-            (8, _) => few::<1, 8>(operands, at, panel, sums),
-            (9, _) => few::<1, 9>(operands, at, panel, sums),
-            _ => few::<1, 10>(operands, at, panel, sums),
-        };
+    let bands = operands.tokens.div_ceil(FEW);
+    for band in 0..bands {
+        let tokens = band * operands.tokens / bands..(band + 1) * operands.tokens / bands;
+        let sums = &mut sums[tokens.start * TILE * PANEL..];
+        let mut panel = 0;
+        while panel < count {
+            let at = At { operands, token: tokens.start, first: first + panel, panel };
+            panel += match (tokens.len(), count - panel) {
+                (1, 4..) => at.few::<4, 1>(sums),
+                (2, 4..) => at.few::<4, 2>(sums),
+                (3, 4..) => at.few::<4, 3>(sums),
+                (4, 4..) => at.few::<4, 4>(sums),
+                (5, 4..) => at.few::<4, 5>(sums),
+                (6, 2..) => at.few::<2, 6>(sums),
+                (7, 2..) => at.few::<2, 7>(sums),
+                (8, 2..) => at.few::<2, 8>(sums),
+                (9, 2..) => at.few::<2, 9>(sums),
+                (10, 2..) => at.few::<2, 10>(sums),
+                (1, _) => at.few::<1, 1>(sums),
+                (2, _) => at.few::<1, 2>(sums),
+                (3, _) => at.few::<1, 3>(sums),
+                (4, _) => at.few::<1, 4>(sums),
+                (5, _) => at.few::<1, 5>(sums),
+                (6, _) => at.few::<1, 6>(sums),
+                (7, _) => at.few::<1, 7>(sums),
+                (8, _) => at.few::<1, 8>(sums),
+                (9, _) => at.few::<1, 9>(sums),
+                _ => at.few::<1, 10>(sums),
+            };
+        }
     }
 }
 
-/// `P` panels for `T` tokens; returns `P`. `out` has `TILE` panels for each token.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
-fn few<const P: usize, const T: usize>(
-    operands: &Operands<'_>,
+/// Where in a product some panels and tokens are.
+struct At<'a> {
+    operands: &'a Operands<'a, u16>,
+    token: usize,
+    /// The panel of the matrix, and of the tile.
     first: usize,
     panel: usize,
-    out: &mut [f32],
-) -> usize {
-    let decoder = Decoder::new();
-    let blocks = operands.panels.blocks();
-    let codes: [*const u8; P] = std::array::from_fn(|p| operands.panels.panel(first + p).as_ptr());
-    let x: [*const u16; T] = std::array::from_fn(|t| operands.row(t).as_ptr());
-    let mut sums = [[_mm512_setzero_ps(); T]; P];
-    for block in 0..blocks {
-        for p in 0..P {
-            // SAFETY: `codes[p]` is a panel of `blocks` blocks; a prefetch beyond it reads nothing.
-            let weights = unsafe {
-                let at = codes[p].add(block * BLOCK);
-                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
-                decoder.decode(_mm512_loadu_si512(at.cast()))
-            };
-            for t in 0..T {
-                for (half, &weights) in weights.iter().enumerate() {
-                    // SAFETY: a row has `QUAD` activations for every block.
-                    let pair = unsafe { x[t].add(block * QUAD + 2 * half).cast::<i32>().read_unaligned() };
-                    sums[p][t] = dot(sums[p][t], weights, _mm512_set1_epi32(pair));
+}
+
+impl At<'_> {
+    /// `P` panels for `T` tokens; returns `P`. `out` has `TILE` panels for each token.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
+    fn few<const P: usize, const T: usize>(&self, out: &mut [f32]) -> usize {
+        let decoder = Decoder::new();
+        let blocks = self.operands.blocks.len();
+        let codes: [*const u8; P] = std::array::from_fn(|p| self.operands.codes(self.first + p).as_ptr());
+        let x: [*const u16; T] = std::array::from_fn(|t| self.operands.row(self.token + t).as_ptr());
+        let mut sums = [[_mm512_setzero_ps(); T]; P];
+        for block in 0..blocks {
+            for p in 0..P {
+                // SAFETY: `codes[p]` is `blocks` blocks of a panel; a prefetch beyond it reads nothing.
+                let weights = unsafe {
+                    let at = codes[p].add(block * BLOCK);
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                    decoder.decode(_mm512_loadu_si512(at.cast()))
+                };
+                for t in 0..T {
+                    for (half, &weights) in weights.iter().enumerate() {
+                        // SAFETY: a row has `QUAD` activations for every block.
+                        let pair =
+                            unsafe { x[t].add(block * QUAD + 2 * half).cast::<i32>().read_unaligned() };
+                        sums[p][t] = dot(sums[p][t], weights, _mm512_set1_epi32(pair));
+                    }
                 }
             }
         }
-    }
-    for (p, sums) in sums.iter().enumerate() {
-        for (t, &sum) in sums.iter().enumerate() {
-            let out = &mut out[(t * TILE + panel + p) * PANEL..][..PANEL];
-            // SAFETY: sixteen f32 are 64 bytes.
-            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) };
+        for (p, sums) in sums.iter().enumerate() {
+            for (t, &sum) in sums.iter().enumerate() {
+                let out = &mut out[(t * TILE + self.panel + p) * PANEL..][..PANEL];
+                // SAFETY: sixteen f32 are 64 bytes.
+                unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) };
+            }
         }
+        P
     }
-    P
 }
 
 thread_local! {
@@ -177,14 +190,14 @@ thread_local! {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
-fn many(operands: &Operands<'_>, first: usize, count: usize, sums: &mut [f32]) {
+fn many(operands: &Operands<'_, u16>, first: usize, count: usize, sums: &mut [f32]) {
     DECODED.with_borrow_mut(|weights| {
         weights.resize(TILE * DEPTH * PANEL, 0);
-        let depth = operands.panels.blocks() * QUAD;
+        let depth = operands.blocks.len() * QUAD;
         for start in (0..depth).step_by(DEPTH) {
             let columns = DEPTH.min(depth - start);
             for p in 0..count {
-                let codes = &operands.panels.panel(first + p)[start * PANEL..][..columns * PANEL];
+                let codes = &operands.codes(first + p)[start * PANEL..][..columns * PANEL];
                 decode(codes, &mut weights[p * DEPTH * PANEL..][..columns * PANEL]);
             }
             let part = Part { operands, weights, start, columns };
@@ -214,7 +227,7 @@ fn decode(codes: &[u8], weights: &mut [u16]) {
 
 /// A part of the columns.
 struct Part<'a> {
-    operands: &'a Operands<'a>,
+    operands: &'a Operands<'a, u16>,
     weights: &'a [u16],
     start: usize,
     columns: usize,

@@ -4,64 +4,87 @@
 //! order of accumulation, whatever the number of tokens and threads ([`portable`] is the plain one). Activations are bf16.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512bf16;
+mod groups;
 mod portable;
 
 use std::cell::RefCell;
+use std::ops::{Range, RangeFrom};
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512bf16::Decoder;
 
 use super::ThreadPool;
 use super::level::KernelLevel;
-use super::ops::{narrow, round_bf16};
+use super::ops::{narrow, round_bf16, swiglu};
 use crate::backend::Epilogue;
 use crate::fp8::Panels;
-use crate::fp8::panels::{PANEL, QUAD};
+use crate::fp8::panels::{BLOCK, PANEL, QUAD};
 
 /// Panels of a tile.
 const TILE: usize = 4;
 
-/// What a kernel multiplies.
-struct Operands<'a> {
+/// What a kernel multiplies. `X` is how it reads activations: as `u16`, the bits of a bf16, or as `f32`.
+struct Operands<'a, X> {
     panels: &'a Panels,
-    /// bf16, `[tokens, 4 · blocks]`; what is behind the columns is zero.
-    x: &'a [u16],
+    /// `[tokens, 4 · blocks]`, rounded to bf16; what is behind the columns is zero.
+    x: &'a [X],
     tokens: usize,
+    /// The blocks of each panel that are summed: all, or those of a group of columns.
+    blocks: Range<usize>,
 }
 
-impl Operands<'_> {
-    /// The activations of a token.
-    fn row(&self, token: usize) -> &[u16] {
-        let width = self.panels.blocks() * QUAD;
-        &self.x[token * width..(token + 1) * width]
+impl<X> Operands<'_, X> {
+    /// The activations of a token, `[4 · blocks]`.
+    fn row(&self, token: usize) -> &[X] {
+        let first = token * self.panels.blocks() * QUAD;
+        &self.x[first + self.blocks.start * QUAD..first + self.blocks.end * QUAD]
+    }
+
+    /// The codes of a panel, `[blocks, BLOCK]`.
+    fn codes(&self, panel: usize) -> &[u8] {
+        &self.panels.panel(panel)[self.blocks.start * BLOCK..self.blocks.end * BLOCK]
     }
 }
 
 /// Activations as kernels read them; kept for the next product.
 #[derive(Default)]
-pub(super) struct Narrowed(Vec<u16>);
-
-impl Narrowed {
-    /// Rounds `[n, columns]` to bf16 and fills the rows up to whole blocks.
-    fn set(&mut self, pool: &ThreadPool, x: &[f32], n: usize, columns: usize) {
-        let width = columns.next_multiple_of(QUAD);
-        if self.0.len() < n * width {
-            self.0.resize(n * width, 0);
-        }
-        pool.for_each_part(&mut self.0[..n * width], width, |row, narrowed| {
-            let (values, filling) = narrowed.split_at_mut(columns);
-            for (narrowed, &value) in values.iter_mut().zip(&x[row * columns..(row + 1) * columns]) {
-                *narrowed = narrow(value);
-            }
-            filling.fill(0);
-        });
-    }
+pub(super) struct Rounded {
+    narrow: Vec<u16>,
+    wide: Vec<f32>,
 }
 
-/// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]`, then the epilogue; see [`crate::backend::Backend::matmul`].
+/// Rounds `[n, columns]` to bf16 and fills the rows up to whole blocks.
+fn round<'a, X: Copy + Default + Send>(
+    pool: &ThreadPool,
+    x: &[f32],
+    n: usize,
+    columns: usize,
+    rounded: &'a mut Vec<X>,
+    round: impl Fn(f32) -> X + Sync,
+) -> &'a [X] {
+    let width = columns.next_multiple_of(QUAD);
+    rounded.resize(rounded.len().max(n * width), X::default());
+    let rounded = &mut rounded[..n * width];
+    pool.for_each_part(rounded, width, |row, rounded| {
+        let (values, filling) = rounded.split_at_mut(columns);
+        for (rounded, &value) in values.iter_mut().zip(&x[row * columns..(row + 1) * columns]) {
+            *rounded = round(value);
+        }
+        filling.fill(X::default());
+    });
+    rounded
+}
+
+/// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]`, then the epilogue; with several scales a row as in [`groups`]. See
+/// [`crate::backend::Backend::matmul`].
 #[allow(clippy::too_many_arguments, reason = "those of the operation, and who works on it")]
 pub(super) fn matmul(
     level: KernelLevel,
     pool: &ThreadPool,
-    narrowed: &mut Narrowed,
+    rounded: &mut Rounded,
     panels: &Panels,
     x: &[f32],
     n: usize,
@@ -69,24 +92,46 @@ pub(super) fn matmul(
     out: &mut [f32],
 ) {
     assert_eq!(panels.is_gated, epilogue == Epilogue::SwiGlu, "gates need values, and nothing else has them");
-    narrowed.set(pool, &x[..n * panels.columns], n, panels.columns);
-    let operands = Operands { panels, x: &narrowed.0, tokens: n };
+    let (tokens, blocks) = (n, 0..panels.blocks());
+    let operands = match level {
+        KernelLevel::Avx512Bf16 => {
+            let x = round(pool, x, n, panels.columns, &mut rounded.narrow, narrow);
+            LevelOperands::Avx512Bf16(Operands { panels, x, tokens, blocks })
+        }
+        KernelLevel::Avx2 | KernelLevel::Portable => {
+            let x = round(pool, x, n, panels.columns, &mut rounded.wide, round_bf16);
+            let operands = Operands { panels, x, tokens, blocks };
+            if level == KernelLevel::Avx2 {
+                LevelOperands::Avx2(operands)
+            } else {
+                LevelOperands::Portable(operands)
+            }
+        }
+    };
     let outputs = panels.outputs;
     let panels_per_output = if panels.is_gated { 2 } else { 1 };
     let width = TILE / panels_per_output * PANEL;
     pool.for_each_band(&mut out[..n * outputs], outputs, width, |task, mut band| {
         let first = task * TILE;
         let count = TILE.min(panels.panels() - first);
-        let scales = &panels.scales[first * PANEL..(first + count) * PANEL];
         SUMS.with_borrow_mut(|sums| {
             sums.resize(sums.len().max(n * TILE * PANEL), 0.0);
-            write_sums(level, &operands, first, count, sums);
+            let scales = if panels.groups() == 1 {
+                operands.write_sums(first, count, sums);
+                &panels.scales[first * PANEL..(first + count) * PANEL]
+            } else {
+                groups::write_scaled_sums(&operands, panels, n, first..first + count, sums);
+                &SCALED[..count * PANEL]
+            };
             for (token, sums) in sums.chunks_exact(TILE * PANEL).take(n).enumerate() {
-                finish(epilogue, scales, sums, band.row(token));
+                finish(level, epilogue, scales, sums, band.row(token));
             }
         });
     });
 }
+
+/// The scales of sums that have been multiplied with theirs: a product with one is the same bits.
+const SCALED: [f32; TILE * PANEL] = [1.0; TILE * PANEL];
 
 thread_local! {
     /// The sums of a tile: `[tokens, TILE, PANEL]`.
@@ -94,37 +139,53 @@ thread_local! {
 }
 
 /// The epilogue of a token and a tile.
-fn finish(epilogue: Epilogue, scales: &[f32], sums: &[f32], out: &mut [f32]) {
+fn finish(level: KernelLevel, epilogue: Epilogue, scales: &[f32], sums: &[f32], out: &mut [f32]) {
     let products = scales.iter().zip(sums).map(|(scale, sum)| scale * sum);
     match epilogue {
         Epilogue::Store => out.iter_mut().zip(products).for_each(|(out, y)| *out = y),
         Epilogue::Add => out.iter_mut().zip(products).for_each(|(out, y)| *out += y),
         Epilogue::SwiGlu => {
             for (panel, out) in out.chunks_mut(PANEL).enumerate() {
-                let at = 2 * panel * PANEL;
-                for (j, out) in out.iter_mut().enumerate() {
-                    let gate = scales[at + j] * sums[at + j];
-                    let value = scales[at + PANEL + j] * sums[at + PANEL + j];
-                    *out = round_bf16(gate / (1.0 + (-gate).exp()) * value);
-                }
+                let (gates, values) = (2 * panel * PANEL.., (2 * panel + 1) * PANEL..);
+                let part = |part: RangeFrom<usize>| (&sums[part.clone()], &scales[part]);
+                swiglu(level, part(gates), part(values), out);
             }
         }
     }
 }
 
-/// The sums of a tile, in the order of a level.
-fn write_sums(level: KernelLevel, operands: &Operands<'_>, first: usize, count: usize, sums: &mut [f32]) {
-    match level {
-        KernelLevel::Portable => portable::tile(operands, first, count, sums),
-        #[cfg(target_arch = "x86_64")]
-        KernelLevel::Avx512Bf16 => {
-            #[allow(unsafe_code, reason = "the call of a function for one kind of processor")]
-            // SAFETY: a backend has only levels that `KernelLevel::available` lists.
-            unsafe {
-                avx512bf16::tile(operands, first, count, sums);
+/// What the kernel of a level multiplies.
+enum LevelOperands<'a> {
+    Portable(Operands<'a, f32>),
+    Avx2(Operands<'a, f32>),
+    Avx512Bf16(Operands<'a, u16>),
+}
+
+impl LevelOperands<'_> {
+    /// The same of some blocks only.
+    fn of_blocks(&self, blocks: Range<usize>) -> LevelOperands<'_> {
+        match self {
+            LevelOperands::Portable(operands) => LevelOperands::Portable(Operands { blocks, ..*operands }),
+            LevelOperands::Avx2(operands) => LevelOperands::Avx2(Operands { blocks, ..*operands }),
+            LevelOperands::Avx512Bf16(operands) => {
+                LevelOperands::Avx512Bf16(Operands { blocks, ..*operands })
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        KernelLevel::Avx512Bf16 => unreachable!("not available here"),
+    }
+
+    /// The sums of up to [`TILE`] panels and all tokens, `[tokens, TILE, PANEL]`, in the order of the level.
+    #[allow(unsafe_code, reason = "calls of functions for one kind of processor")]
+    fn write_sums(&self, first: usize, count: usize, sums: &mut [f32]) {
+        match self {
+            LevelOperands::Portable(operands) => portable::tile(operands, first, count, sums),
+            // SAFETY: a backend has only levels that `KernelLevel::available` lists.
+            #[cfg(target_arch = "x86_64")]
+            LevelOperands::Avx2(operands) => unsafe { avx2::tile(operands, first, count, sums) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            LevelOperands::Avx512Bf16(operands) => unsafe { avx512bf16::tile(operands, first, count, sums) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("the portable level is the only one here"),
+        }
     }
 }

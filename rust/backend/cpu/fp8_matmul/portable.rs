@@ -5,7 +5,6 @@
 //! ```
 
 use super::{Operands, TILE};
-use crate::backend::cpu::ops::widen;
 use crate::fp8::e4m3;
 use crate::fp8::panels::{BLOCK, PANEL, QUAD, place};
 
@@ -13,9 +12,9 @@ use crate::fp8::panels::{BLOCK, PANEL, QUAD, place};
 const TOKENS: usize = 4;
 
 /// Writes the sums of up to [`TILE`] panels and all tokens: `[tokens, TILE, PANEL]`.
-pub(super) fn tile(operands: &Operands<'_>, first: usize, count: usize, sums: &mut [f32]) {
+pub(super) fn tile(operands: &Operands<'_, f32>, first: usize, count: usize, sums: &mut [f32]) {
     for panel in 0..count {
-        let codes = operands.panels.panel(first + panel);
+        let codes = operands.codes(first + panel);
         let mut token = 0;
         while token < operands.tokens {
             if operands.tokens - token >= TOKENS {
@@ -29,15 +28,15 @@ pub(super) fn tile(operands: &Operands<'_>, first: usize, count: usize, sums: &m
     }
 }
 
-fn chains<const T: usize>(operands: &Operands<'_>, codes: &[u8], token: usize) -> [[f32; PANEL]; T] {
-    let x: [&[u16]; T] = std::array::from_fn(|t| operands.row(token + t));
+fn chains<const T: usize>(operands: &Operands<'_, f32>, codes: &[u8], token: usize) -> [[f32; PANEL]; T] {
+    let x: [&[f32]; T] = std::array::from_fn(|t| operands.row(token + t));
     let mut sums = [[0.0_f32; PANEL]; T];
     for (quad, block) in codes.chunks_exact(BLOCK).enumerate() {
         for k in 0..QUAD {
             let weights: [f32; PANEL] =
                 std::array::from_fn(|row| e4m3::VALUES[usize::from(block[place(row, k)])]);
             for (sums, x) in sums.iter_mut().zip(x) {
-                let x = widen(x[quad * QUAD + k]);
+                let x = x[quad * QUAD + k];
                 for (sum, weight) in sums.iter_mut().zip(weights) {
                     *sum += weight * x;
                 }

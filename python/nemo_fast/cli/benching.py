@@ -1,0 +1,82 @@
+"""`bench`: the speed of a model on this machine, beside the machine's own limits."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import click
+
+from nemo_fast.cli.models import MODEL, model_folder
+from nemo_fast.cli.options import JSON, given, loading_options
+
+
+@click.command()
+@MODEL
+@click.option("--prompt-tokens", type=click.IntRange(min=16), default=512, show_default=True)
+@click.option("--new-tokens", type=click.IntRange(min=4), default=32, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--lm-head",
+    type=click.Choice(["source", "fp8"]),
+    default="source",
+    show_default=True,
+    help="The head: as in the source, or E4M3.",
+)
+@loading_options
+@JSON
+def bench(
+    model: str,
+    *,
+    prompt_tokens: int,
+    new_tokens: int,
+    rounds: int,
+    lm_head: Literal["source", "fp8"],
+    threads: int | None,
+    context_length: int | None,
+    kv_cache: str,
+    as_json: bool,
+) -> None:
+    """Measure decoding, prompts and the limits of memory and processor in turns; print the medians.
+
+    Decoding reads all weights for each token, so that its limit is the speed of memory. Needs 1 GiB beside
+    the model.
+
+    Example: nemo-fast bench smollm2-135m
+    """
+    from nemo_fast._native import Checkpoint, Engine
+    from nemo_fast.engine_speed import head_name, measure
+    from nemo_fast.progress import progress_bar
+
+    checkpoint = Checkpoint(model_folder(model), lm_head=lm_head)
+    head = head_name(checkpoint.config)
+    head_dtype = "F8_E4M3" if checkpoint.has_fp8_head else checkpoint.dense_dtype(head)
+    loading = given({"threads": threads, "context_length": context_length, "kv_cache": kv_cache})
+    with progress_bar("loading", checkpoint.file_bytes, progress=True) as advance:
+        shown = 0
+
+        def report(layers: int, of_layers: int) -> None:
+            nonlocal shown
+            reached = checkpoint.file_bytes * layers // of_layers
+            advance(reached - shown)
+            shown = reached
+
+        engine = Engine(checkpoint, progress=report, **loading)
+    found = measure(engine, head_dtype, prompt_tokens=prompt_tokens, new_tokens=new_tokens, rounds=rounds)
+    engine.close()
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        click.echo(f"{name.replace('_', ' '):{width}}  {_shown(name, value)}")
+
+
+def _shown(name: str, value: object) -> str:
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    if "share" in name:
+        return f"{100 * value:.1f} %"
+    if name.endswith("bytes_per_second"):
+        return f"{value / 1e9:.1f} GB/s"
+    return f"{value / 1e9:.0f} GFLOP/s" if "operations" in name else f"{value:.1f}"

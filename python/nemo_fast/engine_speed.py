@@ -1,0 +1,126 @@
+"""How fast a loaded model decodes and reads prompts here, beside what the machine can do at most.
+
+Everything is measured in turns, in one process: a machine's memory can be twice as fast a minute later. The
+limits are the engine's own measurement: bytes that all threads together read from memory, and operations of
+the processor's products of pairs of bf16.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+from nemo_fast.model_layout import EMBEDDING, HEAD, dense_shapes, linear_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemo_fast._native import Engine
+
+# Decoding begins behind so many tokens: attention costs next to nothing yet.
+_CONTEXT = 8
+
+
+def decode_bytes(config: Mapping[str, Any], head_dtype: str) -> int:
+    """Return the bytes of weights that are read for a token: all but the embedding, of which it is one row.
+
+    Linear layers have a byte a weight and four a row; a head is as in the source, or, with the dtype
+    "F8_E4M3", like them.
+
+    >>> config = dict(hidden_size=4, intermediate_size=8, num_attention_heads=1, num_key_value_heads=1)
+    >>> config |= dict(head_dim=4, num_hidden_layers=1, vocab_size=10, tie_word_embeddings=True)
+    >>> decode_bytes(config, "BF16")
+    432
+    """
+    linear = sum(rows * columns + 4 * rows for rows, columns in linear_shapes(config).values())
+    vocabulary, hidden = dense_shapes(config)[EMBEDDING]
+    norms = sum(shape[0] for shape in dense_shapes(config).values() if len(shape) == 1)
+    row_bytes = {"F32": 4 * hidden, "BF16": 2 * hidden, "F16": 2 * hidden, "F8_E4M3": hidden + 4}
+    return linear + 4 * norms + vocabulary * row_bytes[head_dtype]
+
+
+def measure(
+    engine: Engine, head_dtype: str, *, prompt_tokens: int = 512, new_tokens: int = 32, rounds: int = 3
+) -> dict[str, Any]:
+    """Return speeds, the median of some rounds, and their shares of the limits of the same rounds.
+
+    Prompts are ids of no meaning, and nothing ends an answer early. Errors: `ContextLengthError` where
+    `prompt_tokens` or the new tokens do not fit the context.
+    """
+    config = engine.config
+    bytes_per_token = decode_bytes(config, head_dtype)
+    # The head is used for the last token only.
+    vocabulary, hidden = dense_shapes(config)[EMBEDDING]
+    operations = 2 * sum(rows * columns for rows, columns in linear_shapes(config).values())
+    prompt = [(position * 7919 + 1) % vocabulary for position in range(prompt_tokens)]
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        read, dots = engine.limits()
+        one = _decode_speed(engine, prompt[:_CONTEXT], 1, new_tokens)
+        four = _decode_speed(engine, prompt[:_CONTEXT], 4, new_tokens)
+        prefill = _prefill_speed(engine, prompt)
+        values = {
+            "memory_read_bytes_per_second": read,
+            "decode_tokens_per_second_batch_1": one,
+            "decode_tokens_per_second_batch_4": four,
+            "prefill_tokens_per_second": prefill,
+            "decode_share_of_memory_read": one * bytes_per_token / read,
+        }
+        if dots is not None:
+            of_prompt = operations + 2 * vocabulary * hidden / prompt_tokens
+            values["dot_operations_per_second"] = dots
+            values["prefill_share_of_dot_peak"] = prefill * of_prompt / dots
+        for name, value in values.items():
+            found.setdefault(name, []).append(value)
+    return {
+        "kernels": engine.kernels,
+        "threads": engine.threads,
+        "bytes_read_per_token": bytes_per_token,
+        "prompt_tokens": prompt_tokens,
+        "new_tokens": new_tokens,
+        **{name: statistics.median(values) for name, values in found.items()},
+    }
+
+
+def head_name(config: Mapping[str, Any]) -> str:
+    """Return the tensor that is the head: the embedding where the two are tied."""
+    return EMBEDDING if config["tie_word_embeddings"] else HEAD
+
+
+def _decode_speed(engine: Engine, prompt: list[int], choices: int, new_tokens: int) -> float:
+    """Return tokens a second of all choices, from where each of them has its first."""
+    request = _submit(engine, prompt, choices, new_tokens)
+    waiting = set(range(choices))
+    start, made = 0.0, 0
+    while (event := engine.next_event(request)) is not None:
+        if waiting:
+            waiting.discard(event[0])
+            start = time.perf_counter()
+        else:
+            made += 1
+    return made / (time.perf_counter() - start)
+
+
+def _prefill_speed(engine: Engine, prompt: list[int]) -> float:
+    """Return tokens a second from a prompt to the first new token."""
+    start = time.perf_counter()
+    request = _submit(engine, prompt, 1, 1)
+    engine.next_event(request)
+    return len(prompt) / (time.perf_counter() - start)
+
+
+def _submit(engine: Engine, prompt: list[int], choices: int, new_tokens: int) -> int:
+    return engine.submit(
+        prompt,
+        n=choices,
+        max_tokens=new_tokens,
+        temperature=0.0,
+        top_p=1.0,
+        top_k=0,
+        min_p=0.0,
+        seed=0,
+        stop=[],
+        stop_token_ids=[],
+        ignore_eos=True,
+    )

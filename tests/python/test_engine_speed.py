@@ -1,0 +1,72 @@
+"""`nemo-fast bench`: what it measures, and that its numbers are of what it says."""
+
+import json
+import math
+
+import pytest
+from click.testing import CliRunner
+from model_files import TINY_FP8
+
+from nemo_fast._native import Checkpoint
+from nemo_fast.cli import main
+from nemo_fast.engine_speed import decode_bytes, head_name
+
+SMALL = ["--prompt-tokens", "16", "--new-tokens", "8", "--rounds", "1", "--threads", "2"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["bench", str(TINY_FP8), *arguments])
+
+
+def test_the_json_has_speeds_and_their_shares():
+    done = run(*SMALL, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["threads"], found["prompt_tokens"], found["new_tokens"]) == (2, 16, 8)
+    for name in (
+        "decode_tokens_per_second_batch_1",
+        "decode_tokens_per_second_batch_4",
+        "prefill_tokens_per_second",
+    ):
+        assert found[name] > 0
+    read = found["decode_tokens_per_second_batch_1"] * found["bytes_read_per_token"]
+    assert found["decode_share_of_memory_read"] == pytest.approx(read / found["memory_read_bytes_per_second"])
+    assert 1e8 < found["memory_read_bytes_per_second"] < 1e13
+    assert ("dot_operations_per_second" in found) == (found["kernels"] == "avx512bf16")
+
+
+def test_the_table_has_units():
+    lines = run(*SMALL).output.splitlines()
+    assert any(line.startswith("memory read bytes per second") and line.endswith("GB/s") for line in lines)
+    assert any(line.startswith("decode share of memory read") and line.endswith("%") for line in lines)
+
+
+def test_bytes_read_are_those_of_the_weights():
+    checkpoint = Checkpoint(TINY_FP8)
+    config = checkpoint.config
+    expected = 0
+    for name in checkpoint.tensor_names:
+        if "_proj" in name:
+            codes, scales = checkpoint.linear(name)
+            expected += codes.size + 4 * scales.size
+        elif name != "model.embed_tokens.weight" or config["tie_word_embeddings"]:
+            dtype, shape, content = checkpoint.dense(name)
+            # Norms are float32 once they are loaded.
+            expected += 4 * math.prod(shape) if len(shape) == 1 else len(content)
+            assert dtype in ("BF16", "F16", "F32")
+    assert decode_bytes(config, checkpoint.dense_dtype(head_name(config))) == expected
+
+
+def test_a_head_in_e4m3_is_read_as_linear_layers_are():
+    done = run(*SMALL, "--lm-head", "fp8", "--json")
+    assert done.exit_code == 0, done.output
+    config = Checkpoint(TINY_FP8).config
+    rows, columns = config["vocab_size"], config["hidden_size"]
+    saved = decode_bytes(config, "BF16") - json.loads(done.stdout)["bytes_read_per_token"]
+    assert saved == rows * (2 * columns - columns - 4)
+
+
+def test_a_prompt_beyond_the_context_is_refused():
+    done = run(*SMALL, "--context-length", "8")
+    assert done.exit_code != 0
+    assert "context" in done.output
