@@ -2,7 +2,10 @@
 
 #![allow(unsafe_code, reason = "a mapped file is memory that another process may write to")]
 
+use std::fmt;
 use std::fs::File;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 
@@ -15,4 +18,116 @@ pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
     // the weights among them are numbers without invariants, no index is made from the others without a check, and text
     // that was checked is read once more only as bytes.
     unsafe { Mmap::map(file) }
+}
+
+/// No system has smaller ones.
+const SMALLEST_PAGE: usize = 4096;
+
+/// Bytes that are copied at a time: many pages, and little beside a tensor.
+const PIECE: usize = 1 << 24;
+
+/// A part of a mapped file, used in place. A clone shares the map.
+#[derive(Clone)]
+pub struct MappedBytes {
+    map: Arc<Mmap>,
+    range: Range<usize>,
+}
+
+impl MappedBytes {
+    /// # Panics
+    /// If the file is shorter.
+    pub(crate) fn new(map: &Arc<Mmap>, range: Range<usize>) -> MappedBytes {
+        assert!(range.start <= range.end && range.end <= map.len(), "a part of the file");
+        MappedBytes { map: Arc::clone(map), range }
+    }
+
+    /// Where in the file it begins.
+    pub(crate) fn start(&self) -> usize {
+        self.range.start
+    }
+
+    /// Reads what is not in memory yet and maps it, so that no later access waits for the disk.
+    ///
+    /// # Errors
+    /// What the system says of a page that cannot be read; a plain access would end the process.
+    pub(crate) fn populate(&self) -> std::io::Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            use memmap2::Advice;
+            // A hint, so that the disk is asked for all of it at once; then page by page.
+            let _ = self.map.advise_range(Advice::WillNeed, self.range.start, self.range.len());
+            match self.map.advise_range(Advice::PopulateRead, self.range.start, self.range.len()) {
+                // Linux before 5.14 does not know it.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
+                populated => return populated,
+            }
+        }
+        for byte in self.iter().step_by(SMALLEST_PAGE) {
+            std::hint::black_box(*byte);
+        }
+        Ok(())
+    }
+
+    /// Copies it to `target`, which is as long, and gives back the pages of each piece before the next is read.
+    pub(crate) fn move_to(&self, target: &mut [u8]) {
+        for (index, target) in target.chunks_mut(PIECE).enumerate() {
+            let start = self.range.start + index * PIECE;
+            let piece = MappedBytes::new(&self.map, start..start + target.len());
+            target.copy_from_slice(&piece);
+            piece.release();
+        }
+    }
+
+    /// Gives its pages back to the system, which keeps them as long as it has room; reading maps them again.
+    pub(crate) fn release(&self) {
+        #[cfg(unix)]
+        {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: the pages of a read-only map of a file come from the file again.
+            let given_back =
+                unsafe { self.map.unchecked_advise_range(advice, self.range.start, self.range.len()) };
+            // It only saves memory.
+            drop(given_back);
+        }
+    }
+}
+
+impl Deref for MappedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map[self.range.clone()]
+    }
+}
+
+impl fmt::Debug for MappedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MappedBytes({:?})", self.range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn pages_come_back_and_lost_ones_are_errors() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..100_000_u32).map(|index| (index % 251) as u8).collect();
+        file.write_all(&content).unwrap();
+        let map = Arc::new(map_file(&file).unwrap());
+        let part = MappedBytes::new(&map, 5_000..90_000);
+        part.populate().unwrap();
+        part.release();
+        assert_eq!(part[..], content[5_000..90_000]);
+        let mut moved = vec![0; part.len()];
+        part.move_to(&mut moved);
+        assert_eq!(moved, content[5_000..90_000]);
+        if cfg!(target_os = "linux") {
+            file.set_len(10_000).unwrap();
+            assert!(part.populate().is_err());
+        }
+    }
 }

@@ -1,34 +1,33 @@
 """Converts a checkpoint, tensor by tensor, into a folder with E4M3 weights.
 
-Sources: a GGUF file, or any folder that loads. Target: a compressed-tensors FP8 folder, its linear layers
-E4M3 with a scale a row, or a scale a block where the source has that; all other tensors as in the source
-(BF16 for GGUF).
+Sources: a GGUF file, or any folder that loads. Targets: the formats of `target_formats`, linear layers E4M3
+with a scale a row, or a scale a block where the source has that; all other tensors as in the source (BF16 for
+GGUF).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from nemo_fast._native import Checkpoint, CheckpointError, __version__
 from nemo_fast.gguf_source import GgufSource
 from nemo_fast.gguf_tokenizer import write_tokenizer
-from nemo_fast.model_layout import dense_shapes, linear_shapes
+from nemo_fast.model_layout import EMBEDDING, HEAD
 from nemo_fast.progress import announce, progress_bar
-from nemo_fast.safetensors_writer import TensorEntry, write_safetensors
+from nemo_fast.safetensors_writer import write_safetensors
 from nemo_fast.staging import refuse_existing, staged_folder
+from nemo_fast.target_formats import CompressedTensorsFormat, PackedFormat, TargetFormat, WeightSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from os import PathLike
 
+    import numpy as np
     from numpy.typing import NDArray
 
 TOKENIZER_FILES = (
@@ -38,40 +37,14 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
 )
-# The metadata key under which a converted file names the SHA-256 of its source.
+# The metadata keys under which a converted file names its source and the SHA-256 of that.
+SOURCE = "nemo_fast.source"
 SOURCE_HASH = "nemo_fast.source_sha256"
 _HASHED_AT_ONCE = 1 << 24
-# Rows and columns that have one scale where scales are of blocks.
-_BLOCK = 128
-_FLOAT8 = {"num_bits": 8, "symmetric": True, "type": "float"}
-_BY_CHANNEL = {
-    "input_activations": {"dynamic": True, "strategy": "token", **_FLOAT8},
-    "targets": ["Linear"],
-    "weights": {"dynamic": False, "strategy": "channel", **_FLOAT8},
+_FORMATS: dict[str, type[TargetFormat]] = {
+    "packed": PackedFormat,
+    "compressed-tensors": CompressedTensorsFormat,
 }
-_BY_BLOCK = {
-    "input_activations": {"dynamic": True, "group_size": _BLOCK, "strategy": "group", **_FLOAT8},
-    "targets": ["Linear"],
-    "weights": {"block_structure": [_BLOCK, _BLOCK], "dynamic": False, "strategy": "block", **_FLOAT8},
-}
-
-
-class WeightSource(Protocol):
-    """What a checkpoint must give, whatever its format."""
-
-    config: dict[str, Any]
-    weight_files: tuple[Path, ...]
-    # Whether linear layers have scales of blocks.
-    has_block_scales: bool
-
-    def dense_dtype(self, name: str) -> str:
-        """Return the dtype of an embedding, head or norm: "BF16", "F16" or "F32"."""
-
-    def dense(self, name: str) -> bytes | memoryview:
-        """Return its little-endian bytes."""
-
-    def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return a projection's E4M3 rows [out, in] and their scales [out] or [out, in / 128]."""
 
 
 class FolderSource:
@@ -81,6 +54,7 @@ class FolderSource:
         self._checkpoint = Checkpoint(path)
         self.config: dict[str, Any] = dict(self._checkpoint.config)
         self.weight_files = tuple(self._checkpoint.files)
+        self.has_fp8_head = self._checkpoint.has_fp8_head
         self.has_block_scales = self._checkpoint.has_block_scales
 
     def dense_dtype(self, name: str) -> str:
@@ -95,46 +69,76 @@ class FolderSource:
         """Return a projection's E4M3 rows [out, in] and their scales [out] or [out, in / 128]."""
         return self._checkpoint.linear(name)
 
+    def scale_groups(self, name: str) -> int:
+        """Return how many scales a row of a projection or of the head has."""
+        return self._checkpoint.scale_groups(self._head if name == HEAD else name)
+
+    def fp8_head(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return the head as E4M3 rows [vocab, hidden] and their scales [vocab] or [vocab, hidden / 128]."""
+        return self._checkpoint.linear(self._head)
+
+    @property
+    def _head(self) -> str:
+        is_embedding = self.config["tie_word_embeddings"] and not self.has_fp8_head
+        return EMBEDDING if is_embedding else HEAD
+
 
 def convert(
     source: str | PathLike[str],
     target: str | PathLike[str],
     *,
-    format: str = "compressed-tensors",  # noqa: A002 - the word that users of converters know
+    format: str = "packed",  # noqa: A002 - the word that users of converters know
+    lm_head: str = "source",
     progress: bool = False,
 ) -> Path:
     """Convert a GGUF file or a checkpoint folder, and return the new folder's path.
 
-    The target appears when it is complete; an interrupted conversion leaves nothing. A GGUF tokenizer that
-    cannot be converted is a `UserWarning`: the model then generates from ids. The weight file's metadata
-    names the source, its SHA-256 (of all weight files, in the order of their names) and our version.
+    `format`: "packed" is this engine's own, used in place from the mapped file, so that it loads at once;
+    "compressed-tensors" is what vLLM and transformers read. `lm_head`: "source" leaves the head as it is,
+    "fp8" makes it E4M3 (packed only). `progress`: show on stderr how far it is.
 
-    `progress`: show on stderr how far it is. Errors: `FileExistsError` for an existing target,
-    `CheckpointError` for a source that cannot be read, `ValueError` for another format, `ImportError` for a
-    GGUF file without the extra `convert`.
+    The target appears when it is complete; an interrupted conversion leaves nothing. One matrix is in memory
+    at a time. The weight file's metadata names the source, its SHA-256 (of all weight files, in the order of
+    their names) and our version. A GGUF tokenizer that cannot be converted is a `UserWarning`: the model then
+    generates from ids. The source must not be cut short meanwhile, which would end the process.
 
-    Example (not run: it needs a file): ``convert("model.gguf", "model-fp8")``
+    Errors: `FileExistsError` for an existing target, `OSError` for a full disk, `CheckpointError` for a
+    source that cannot be read or has changed meanwhile, `ValueError` for another format or head,
+    `ImportError` for a GGUF file without the extra `convert`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     target = convert("tests/golden/tiny-nemo-bf16", f"{place}/packed")
+    ...     sorted(path.name for path in target.iterdir())
+    ['config.json', 'packed.safetensors']
     """
-    if format != "compressed-tensors":
-        raise ValueError(f"format is {format!r}, but only 'compressed-tensors' can be written")
+    if format not in _FORMATS:
+        raise ValueError(f"format is {format!r}, but only {' and '.join(map(repr, _FORMATS))} can be written")
+    if lm_head not in ("source", "fp8"):
+        raise ValueError(f"lm_head is {lm_head!r}, expected 'source' or 'fp8'")
     source, target = Path(source), Path(target)
     refuse_existing(target)
     weights = open_source(source)
+    written = _FORMATS[format](weights, lm_head=lm_head)
+    before = _states(weights.weight_files)
     fingerprint = _sha256(weights.weight_files, progress=progress)
     with staged_folder(target) as folder:
-        (folder / "config.json").write_text(json.dumps(_config(weights), indent=2) + "\n", encoding="utf-8")
+        config = _config(weights.config, written.quantization_config)
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         missing = _write_tokenizer_files(source, weights, folder)
-        entries = _entries(weights)
+        entries = written.entries()
         metadata = {
-            "format": "pt",  # transformers refuses files that do not say so
-            "nemo_fast.source": source.name,
+            **written.metadata,
+            SOURCE: source.name,
             SOURCE_HASH: fingerprint,
             "nemo_fast.version": __version__,
         }
         total = sum(entry.byte_count for entry in entries)
         with progress_bar("converting", total, progress=progress) as advance:
-            contents = _contents(weights, advance)
-            write_safetensors(folder / "model.safetensors", entries, contents, metadata)
+            contents = _counted(written.contents(), advance)
+            write_safetensors(folder / written.file_name, entries, contents, metadata)
+        if _states(weights.weight_files) != before:
+            raise CheckpointError(f"{source} changed while it was converted: convert it again")
     if missing:
         warnings.warn(f"{target} has no tokenizer: {missing}", stacklevel=2)
     announce(f"{target}: {total:,} bytes", progress=progress)
@@ -153,7 +157,7 @@ def open_source(path: Path) -> WeightSource:
     return GgufSource(path)
 
 
-def _config(weights: WeightSource) -> dict[str, Any]:
+def _config(config: Mapping[str, Any], quantization: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return `config.json`: every source has this architecture, so its names are the same for all."""
     names = (
         "bos_token_id",
@@ -178,54 +182,24 @@ def _config(weights: WeightSource) -> dict[str, Any]:
         "model_type": "mistral",
         "sliding_window": None,
         "torch_dtype": "bfloat16",
-        **{name: weights.config[name] for name in names},
-        "quantization_config": {
-            "config_groups": {"group_0": _BY_BLOCK if weights.has_block_scales else _BY_CHANNEL},
-            "format": "float-quantized",
-            "ignore": ["lm_head"],
-            "quant_method": "compressed-tensors",
-            "quantization_status": "compressed",
-        },
+        **{name: config[name] for name in names},
+        **({"quantization_config": quantization} if quantization else {}),
     }
 
 
-def _entries(weights: WeightSource) -> list[TensorEntry]:
-    entries = [
-        TensorEntry(name, weights.dense_dtype(name), shape)
-        for name, shape in dense_shapes(weights.config).items()
-    ]
-    for name, (rows, columns) in linear_shapes(weights.config).items():
-        blocks = (math.ceil(rows / _BLOCK), math.ceil(columns / _BLOCK))
-        entries.append(TensorEntry(name, "F8_E4M3", (rows, columns)))
-        entries.append(TensorEntry(f"{name}_scale", "F32", blocks if weights.has_block_scales else (rows, 1)))
-    return entries
-
-
-def _contents(weights: WeightSource, advance: Callable[[int], None]) -> Iterator[bytes | memoryview]:
-    """Give the tensors' bytes in the order of `_entries`."""
-    for name in dense_shapes(weights.config):
-        content = weights.dense(name)
+def _counted(
+    contents: Iterable[bytes | memoryview], advance: Callable[[int], None]
+) -> Iterator[bytes | memoryview]:
+    """Give the same, and tell of each when it was taken."""
+    for content in contents:
         yield content
         advance(memoryview(content).nbytes)
-    for name, (_, columns) in linear_shapes(weights.config).items():
-        rows, scales = weights.linear(name)
-        if weights.has_block_scales:
-            scales = _block_scales(name, scales, math.ceil(columns / _BLOCK))
-        yield rows.data
-        yield scales.data
-        advance(rows.nbytes + scales.nbytes)
 
 
-def _block_scales(name: str, scales: NDArray[np.float32], groups: int) -> NDArray[np.float32]:
-    """Return one scale a block [out / 128, in / 128], of scales that are there for each row."""
-    by_row = np.broadcast_to(scales.reshape(len(scales), -1), (len(scales), groups))
-    blocks = np.ascontiguousarray(by_row[::_BLOCK])
-    if not np.array_equal(np.repeat(blocks, _BLOCK, axis=0)[: len(scales)], by_row):
-        raise CheckpointError(
-            f"tensor `{name}` has a scale a row and other tensors one a block of {_BLOCK} rows: "
-            "compressed-tensors has no place for both"
-        )
-    return blocks
+def _states(files: Sequence[Path]) -> list[tuple[int, int, int]]:
+    """Return what changes when a file does."""
+    states = [path.stat() for path in files]
+    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
 
 
 def _write_tokenizer_files(source: Path, weights: WeightSource, folder: Path) -> str | None:

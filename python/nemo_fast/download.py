@@ -22,6 +22,7 @@ from nemo_fast.extras import missing_extra
 from nemo_fast.progress import announce
 from nemo_fast.safetensors_writer import read_metadata
 from nemo_fast.staging import refuse_existing
+from nemo_fast.target_formats import CompressedTensorsFormat, PackedFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,10 +101,12 @@ def _pull_packaged(model: PackagedModel, target: Path, *, progress: bool) -> Pat
 
 def _holds(folder: Path, model: PackagedModel) -> bool:
     """Tell whether the folder is a whole conversion of this model, by the source that its weights name."""
-    weights = folder / "model.safetensors"
-    if not (folder / "config.json").is_file() or not weights.is_file():
+    # Earlier versions wrote the second one.
+    weights = [folder / name for name in (PackedFormat.file_name, CompressedTensorsFormat.file_name)]
+    found = next((path for path in weights if path.is_file()), None)
+    if found is None or not (folder / "config.json").is_file():
         return False
-    return read_metadata(weights).get(SOURCE_HASH) == model.sha256
+    return read_metadata(found).get(SOURCE_HASH) == model.sha256
 
 
 def _download(model: PackagedModel, place: Path) -> Path:

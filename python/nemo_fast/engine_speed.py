@@ -25,7 +25,8 @@ _CONTEXT = 8
 def decode_bytes(config: Mapping[str, Any], head_dtype: str) -> int:
     """Return the bytes of weights that are read for a token: all but the embedding, of which it is one row.
 
-    Linear layers have a byte a weight and four a row; a head is as in the source.
+    Linear layers have a byte a weight and four a row; a head is as in the source, or, with the dtype
+    "F8_E4M3", like them.
 
     >>> config = dict(hidden_size=4, intermediate_size=8, num_attention_heads=1, num_key_value_heads=1)
     >>> config |= dict(head_dim=4, num_hidden_layers=1, vocab_size=10, tie_word_embeddings=True)
@@ -35,7 +36,8 @@ def decode_bytes(config: Mapping[str, Any], head_dtype: str) -> int:
     linear = sum(rows * columns + 4 * rows for rows, columns in linear_shapes(config).values())
     vocabulary, hidden = dense_shapes(config)[EMBEDDING]
     norms = sum(shape[0] for shape in dense_shapes(config).values() if len(shape) == 1)
-    return linear + 4 * norms + vocabulary * hidden * (4 if head_dtype == "F32" else 2)
+    row_bytes = {"F32": 4 * hidden, "BF16": 2 * hidden, "F16": 2 * hidden, "F8_E4M3": hidden + 4}
+    return linear + 4 * norms + vocabulary * row_bytes[head_dtype]
 
 
 def measure(

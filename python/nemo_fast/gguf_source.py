@@ -87,6 +87,7 @@ class GgufSource:
     Example (not run: it needs a file): ``GgufSource(Path("model.gguf")).config["hidden_size"]``
     """
 
+    has_fp8_head = False
     has_block_scales = False
 
     def __init__(self, path: Path) -> None:
@@ -114,6 +115,21 @@ class GgufSource:
     def linear(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return a projection's E4M3 rows, uint8 [out, in], and its scales, float32 [out]."""
         return quantize_rows(self.dequantized(name))
+
+    def scale_groups(self, _name: str) -> int:
+        """Return how many scales a row has."""
+        return 1
+
+    def fp8_head(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return the head as E4M3 rows and scales: what `dense` gives, a part of it at a time."""
+        name = EMBEDDING if self.config["tie_word_embeddings"] else HEAD
+        halves = np.frombuffer(self.dense(name), np.uint16).reshape(self.config["vocab_size"], -1)
+        parts = []
+        for start in range(0, len(halves), _ROWS_AT_ONCE):
+            numbers = (halves[start : start + _ROWS_AT_ONCE].astype(np.uint32) << 16).view(np.float32)
+            parts.append(quantize_rows(numbers))
+        codes, scales = zip(*parts, strict=True)
+        return np.concatenate(codes), np.concatenate(scales)
 
     def dequantized(self, name: str) -> NDArray[np.float32]:
         """Return a projection, float32 [out, in], query and key rows in rotate-half order."""

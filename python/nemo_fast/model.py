@@ -73,26 +73,30 @@ class Model(ModelPrompts):
         device: str = "auto",
         context_length: int | None = None,
         kv_cache: Literal["bf16", "fp8"] = "bf16",
+        lm_head: Literal["source", "fp8"] = "source",
         threads: int | None = None,
         chat_format: str = "auto",
         progress: bool = False,
     ) -> Model:
-        """Load a folder: Hugging Face's layout (bf16, f16, f32 or FP8) or Mistral's own.
+        """Load a folder: a packed one (see `convert`), Hugging Face's layout, or Mistral's own.
 
-        Linear layers are held as E4M3, quantized here where the source is wider; embedding and head stay as
-        they are. `device`: "auto" or "cpu". `context_length`: positions that a prompt with its answer can
-        have; by default the config's, at most 131,072. `kv_cache`: "bf16", or "fp8" (E4M3 with a scale for
-        each position and head), which takes half the memory, less exactly. `threads`: by default what this
-        process may use. `chat_format`: "auto", "tekken" or "template". `progress`: a bar on stderr.
+        Linear layers are held as E4M3, quantized here where the source is wider; the embedding stays as it
+        is, and so does the head, unless `lm_head` is "fp8". A packed folder is used in place: it loads at
+        once, and its memory is the system's cache. `device`: "auto" or "cpu". `context_length`: positions
+        that a prompt with its answer can have; by default the config's, at most 131,072. `kv_cache`: "bf16",
+        or "fp8" (E4M3 with a scale for each position and head), which takes half the memory, less exactly.
+        `threads`: by default what this process may use. `chat_format`: "auto", "tekken" or "template".
+        `progress`: a bar on stderr.
 
-        Embedding and head are read from the mapped files while the model is in use: replace such a file by
-        renaming another over it, never cut it short, which would end the process.
+        Embedding and head, and all of a packed file, are read from the mapped files while the model is in
+        use: replace such a file by renaming another over it (this model keeps the old one), never write into
+        it or cut it short, which would change answers or end the process.
 
         Raises `CheckpointError` (what is wrong with which tensor or key), `TokenizerError`, `DeviceError`,
         `ValueError`, or an `OSError` for files that cannot be read.
         """
         folder = Path(path)
-        checkpoint = Checkpoint(folder)
+        checkpoint = Checkpoint(folder, lm_head=lm_head)
         # The config decides which tokenizer fits, and the engine needs that tokenizer's table of bytes.
         tokenizer = load_tokenizer(folder, checkpoint.config["vocab_size"], chat_format)
         with progress_bar("loading", checkpoint.file_bytes, progress=progress) as advance:

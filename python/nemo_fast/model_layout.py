@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
 HEAD = "lm_head.weight"
+# The matrix of a packed layer whose panels of gates and values alternate.
+GATED = "mlp.gate_up_proj"
 
 
 def linear_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
@@ -48,3 +50,20 @@ def dense_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     if not config["tie_word_embeddings"]:
         shapes[HEAD] = (vocabulary, hidden)
     return shapes
+
+
+def packed_matrices(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the matrices of a packed file, layer by layer, and the weights whose rows each has, in order."""
+    matrices = {
+        "self_attn.qkv_proj": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        "self_attn.o_proj": ("self_attn.o_proj",),
+        GATED: ("mlp.gate_proj", "mlp.up_proj"),
+        "mlp.down_proj": ("mlp.down_proj",),
+    }
+    return {
+        f"model.layers.{layer}.{matrix}": tuple(
+            f"model.layers.{layer}.{projection}.weight" for projection in projections
+        )
+        for layer in range(config["num_hidden_layers"])
+        for matrix, projections in matrices.items()
+    }

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+# The first tensor begins at a multiple of this, by spaces behind the header: a cache line, so that kernels
+# can read a mapped tensor where it lies.
+DATA_ALIGNMENT = 64
 _ITEM_BYTES = {"F8_E4M3": 1, "BF16": 2, "F16": 2, "F32": 4}
 
 
@@ -97,6 +100,5 @@ def _header(entries: Sequence[TensorEntry], metadata: Mapping[str, str]) -> byte
         }
         offset += entry.byte_count
     text = json.dumps(header, separators=(",", ":")).encode()
-    # Spaces up to a multiple of 8: a memory-mapped tensor is then aligned for its items.
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-(8 + len(text)) % DATA_ALIGNMENT)
     return len(text).to_bytes(8, "little") + text

@@ -15,7 +15,7 @@ pub mod cpu;
 
 use crate::checkpoint::Tensor;
 use crate::error::Result;
-use crate::fp8::Fp8Rows;
+use crate::fp8::{Fp8Rows, Panels};
 use crate::model::RopeTable;
 
 /// Positions a page of the KV cache holds.
@@ -117,6 +117,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn fp8_matrix(&self, rows: Fp8Rows) -> Result<Self::Fp8Matrix>;
     /// Uploads two linear layers of one shape, with as many scales a row, whose products become one: see [`Epilogue::SwiGlu`].
     fn gated_matrix(&self, gates: Fp8Rows, values: Fp8Rows) -> Result<Self::Fp8Matrix>;
+    /// Uploads a linear layer that is packed already.
+    fn packed_matrix(&self, panels: Panels) -> Result<Self::Fp8Matrix>;
     /// Uploads a `[rows, columns]` tensor.
     fn dense_matrix(&self, tensor: Tensor) -> Result<Self::DenseMatrix>;
     /// Uploads values.
@@ -180,6 +182,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn logits(
         &self,
         head: &Self::DenseMatrix,
+        x: &Self::Buffer,
+        selected: &Self::Indices,
+        count: usize,
+        out: &mut Self::Buffer,
+    );
+
+    /// The same for a head in E4M3, whose scales multiply; `x` has values that a bf16 can hold.
+    fn fp8_logits(
+        &self,
+        head: &Self::Fp8Matrix,
         x: &Self::Buffer,
         selected: &Self::Indices,
         count: usize,

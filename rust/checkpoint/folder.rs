@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{CheckpointError, Layout, ModelConfig, SafetensorsFile};
+use super::{CheckpointError, Layout, ModelConfig, SafetensorsFile, packed};
 use crate::error::{Error, Result};
 
 /// A folder that was recognised, with its weight files open.
@@ -19,7 +19,7 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Recognises a folder by what is in it. The official Nemo folder has both layouts; the first whose weights
-    /// are there is taken.
+    /// are there is taken; a packed file, which was made from the others, wins.
     pub(super) fn open(folder: &Path) -> Result<Folder> {
         let kind = std::fs::metadata(folder).map_err(Error::io(folder))?;
         let unknown = |reason: &str| CheckpointError::UnknownLayout {
@@ -32,6 +32,14 @@ impl Folder {
         let file = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
         let (config, params) = (file("config.json"), file("params.json"));
         if let Some(config) = &config {
+            if let Some(weights) = file(packed::FILE) {
+                let config = ModelConfig::from_huggingface(config)?;
+                let single = BTreeMap::from([(weights.clone(), Vec::new())]);
+                let folder = Folder::new(Layout::Packed, config, &single);
+                let folder = folder.map_err(|error| packed::unusable(&weights, error))?;
+                packed::check_metadata(&folder.files[0])?;
+                return Ok(folder);
+            }
             if let Some(index) = file("model.safetensors.index.json") {
                 let index = read_index(&index)?;
                 return Folder::new(Layout::HuggingFace, ModelConfig::from_huggingface(config)?, &index);

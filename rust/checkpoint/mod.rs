@@ -6,6 +6,7 @@
 mod config_object;
 mod folder;
 mod model_config;
+pub mod packed;
 mod quantization_config;
 mod rope_scaling;
 mod safetensors_file;
@@ -19,7 +20,7 @@ pub use model_config::{MAX_CONTEXT_LENGTH, ModelConfig};
 pub use rope_scaling::RopeScaling;
 pub use safetensors_file::{Dtype, SafetensorsFile, Tensor};
 pub use tensor_names::Layout;
-pub use weights::{Checkpoint, LayerWeights};
+pub use weights::{Checkpoint, Head, LayerWeights, Linear};
 
 /// What can be wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,14 @@ pub enum CheckpointError {
     /// The header of a safetensors file, or its length.
     #[error("{path}: not a valid safetensors file: {reason}", path = .path.display())]
     Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A packed file that is damaged, or that another version wrote.
+    #[error("{path}: {reason}; convert the source again", path = .path.display())]
+    Packed {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -91,6 +100,16 @@ pub enum CheckpointError {
         expected: String,
         /// The shape in the file.
         found: Vec<usize>,
+    },
+    /// A packed tensor that kernels cannot read where it lies.
+    #[error("tensor `{name}`: begins at byte {start}, which is no multiple of {alignment}")]
+    Alignment {
+        /// Its name.
+        name: String,
+        /// Where in the file it begins.
+        start: usize,
+        /// What that must be a multiple of.
+        alignment: usize,
     },
     /// A tensor of an element type that is not supported there.
     #[error("tensor `{name}`: expected {expected}, found {found}")]

@@ -14,7 +14,7 @@ use safetensors::SafeTensors;
 
 use super::CheckpointError;
 use crate::error::{Error, Result};
-use crate::mapped_file::map_file;
+use crate::mapped_file::{MappedBytes, map_file};
 
 /// The element types that a checkpoint may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,16 @@ impl Dtype {
         }
     }
 
+    /// As safetensors files spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::Bf16 => "BF16",
+            Dtype::F16 => "F16",
+            Dtype::F32 => "F32",
+            Dtype::F8E4M3 => "F8_E4M3",
+        }
+    }
+
     fn of(dtype: safetensors::Dtype) -> Option<Dtype> {
         match dtype {
             safetensors::Dtype::BF16 => Some(Dtype::Bf16),
@@ -52,12 +62,7 @@ impl Dtype {
 
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Dtype::Bf16 => "BF16",
-            Dtype::F16 => "F16",
-            Dtype::F32 => "F32",
-            Dtype::F8E4M3 => "F8_E4M3",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -70,24 +75,48 @@ pub struct Tensor {
     pub dtype: Dtype,
     /// Row-major.
     pub shape: Vec<usize>,
-    map: Arc<Mmap>,
-    range: Range<usize>,
+    bytes: MappedBytes,
 }
 
 impl Tensor {
     /// Its elements, little-endian and row-major, of any alignment.
     pub fn bytes(&self) -> &[u8] {
-        &self.map[self.range.clone()]
+        &self.bytes
+    }
+
+    /// Copies the bytes to `target`, which is as long, a piece at a time: its pages do not stay in memory beside the copy.
+    pub fn copy_bytes(&self, target: &mut [u8]) {
+        self.bytes.move_to(target);
+    }
+
+    /// The same as a part of the file.
+    pub(crate) fn mapped(&self) -> &MappedBytes {
+        &self.bytes
     }
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.range.len() / self.dtype.size()
+        self.bytes.len() / self.dtype.size()
     }
 
     /// Whether a dimension is zero.
     pub fn is_empty(&self) -> bool {
-        self.range.is_empty()
+        self.bytes.is_empty()
+    }
+
+    /// Refuses infinities and what is no number, by the element's index.
+    pub(super) fn check_finite(&self) -> Result<()> {
+        let mut row = vec![0.0; 4096.min(self.len())];
+        for first in (0..self.len()).step_by(4096) {
+            let part = row.len().min(self.len() - first);
+            self.read(first, &mut row[..part]);
+            if let Some(index) = row[..part].iter().position(|value| !value.is_finite()) {
+                return Err(
+                    CheckpointError::NotFinite { name: self.name.clone(), index: first + index }.into()
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Converts the elements from `first` on into `row`, exactly.
@@ -119,6 +148,7 @@ pub struct SafetensorsFile {
     path: PathBuf,
     map: Arc<Mmap>,
     entries: HashMap<String, (safetensors::Dtype, Vec<usize>, Range<usize>)>,
+    metadata: HashMap<String, String>,
 }
 
 impl SafetensorsFile {
@@ -131,15 +161,16 @@ impl SafetensorsFile {
         let file = File::open(path).map_err(Error::io(path))?;
         let map = map_file(&file).map_err(Error::io(path))?;
         let header = |reason: String| CheckpointError::Header { path: path.to_owned(), reason };
-        let (header_length, metadata) =
+        let (header_length, read) =
             SafeTensors::read_metadata(&map).map_err(|error| header(error.to_string()))?;
         let data = 8 + header_length;
         let mut entries = HashMap::new();
-        for (name, info) in metadata.tensors() {
+        for (name, info) in read.tensors() {
             let (start, end) = info.data_offsets;
             entries.insert(name, (info.dtype, info.shape.clone(), data + start..data + end));
         }
-        Ok(SafetensorsFile { path: path.to_owned(), map: Arc::new(map), entries })
+        let metadata = read.metadata().clone().unwrap_or_default();
+        Ok(SafetensorsFile { path: path.to_owned(), map: Arc::new(map), entries, metadata })
     }
 
     /// Where it was opened.
@@ -151,6 +182,11 @@ impl SafetensorsFile {
     #[allow(clippy::len_without_is_empty, reason = "a file that opened has a header")]
     pub fn len(&self) -> usize {
         self.map.len()
+    }
+
+    /// What the writer said about the whole file: `__metadata__`.
+    pub fn metadata(&self) -> &HashMap<String, String> {
+        &self.metadata
     }
 
     /// The tensors' names, in no order.
@@ -173,8 +209,7 @@ impl SafetensorsFile {
             name: name.to_owned(),
             dtype: known,
             shape: shape.clone(),
-            map: Arc::clone(&self.map),
-            range: range.clone(),
+            bytes: MappedBytes::new(&self.map, range.clone()),
         }))
     }
 }

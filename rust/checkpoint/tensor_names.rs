@@ -1,4 +1,4 @@
-//! How the two layouts name tensors, and how they order the rows that rotary positions turn.
+//! How the layouts name tensors, and how they order the rows that rotary positions turn.
 
 /// A folder's layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,6 +7,8 @@ pub enum Layout {
     HuggingFace,
     /// `params.json` and `consolidated.safetensors`; rotary positions turn dimension 2i with 2i + 1.
     Mistral,
+    /// `config.json` and one file in the format that `convert` writes: see [`super::packed`].
+    Packed,
 }
 
 /// Hugging Face's part of a name, and Mistral's.
@@ -29,7 +31,7 @@ impl Layout {
     /// The name in this layout's files of a tensor that Hugging Face calls `name`.
     pub fn spell(self, name: &str) -> String {
         match self {
-            Layout::HuggingFace => name.to_owned(),
+            Layout::HuggingFace | Layout::Packed => name.to_owned(),
             Layout::Mistral => {
                 let part = PARTS.iter().find(|(huggingface, _)| name.contains(huggingface));
                 let spelled =
@@ -46,7 +48,7 @@ impl Layout {
     /// first of each pair in the first half of the head and the second in the second half.
     pub fn rotary_row(self, row: usize, head_dim: usize) -> usize {
         match self {
-            Layout::HuggingFace => row,
+            Layout::HuggingFace | Layout::Packed => row,
             Layout::Mistral => {
                 let (head, within) = (row / head_dim, row % head_dim);
                 let (half, pair) = (within / (head_dim / 2), within % (head_dim / 2));

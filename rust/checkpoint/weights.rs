@@ -1,15 +1,17 @@
 //! The model's weights by name: every name, shape and element type is checked here, and nowhere else.
 //!
-//! Linear layers come out as E4M3 rows in rotate-half order, whatever the source. A row has one scale, or one for each 128
-//! columns where the source's scales are of blocks. Embedding, head and norms stay as they are.
+//! Linear layers come out as E4M3 rows in rotate-half order, whatever the source, or in panels where they were packed before.
+//! A row has one scale, or one for each 128 columns where the source's scales are of blocks. Embedding, head and norms stay
+//! as they are. What is special about packed files is in `packed`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::folder::Folder;
+use super::packed::{self, Matrix};
 use super::{CheckpointError, Dtype, Layout, ModelConfig, SafetensorsFile, Tensor};
-use crate::error::Result;
-use crate::fp8::{Fp8Rows, GROUP, e4m3, quantize_rows};
+use crate::error::{Error, Result};
+use crate::fp8::{Fp8Rows, GROUP, Panels, e4m3, quantize_rows};
 
 /// The linear layers of a decoder layer, under Hugging Face's names.
 const PROJECTIONS: [&str; 7] = [
@@ -36,33 +38,52 @@ const IGNORED: [&str; 9] = [
     ".v_scale",
 ];
 
+/// A linear layer on its way to a device.
+#[derive(Debug)]
+pub enum Linear {
+    /// Rows, one under the other.
+    Rows(Fp8Rows),
+    /// Gates and values of a gated layer, with as many scales a row.
+    Gated(Fp8Rows, Fp8Rows),
+    /// Either of them, packed already.
+    Panels(Panels),
+}
+
+/// What gives the logits, `[vocab, hidden]`.
+#[derive(Debug)]
+pub enum Head {
+    /// As in the source.
+    Dense(Tensor),
+    /// E4M3, by wish.
+    Fp8(Linear),
+}
+
 /// One decoder layer.
 #[derive(Debug)]
 pub struct LayerWeights {
     /// `[hidden]`
     pub input_layernorm: Vec<f32>,
     /// Query, key and value rows, one under the other: `[(heads + 2 · kv heads) · head_dim, hidden]`.
-    pub qkv_proj: Fp8Rows,
+    pub qkv_proj: Linear,
     /// `[hidden, heads · head_dim]`
-    pub o_proj: Fp8Rows,
+    pub o_proj: Linear,
     /// `[hidden]`
     pub post_attention_layernorm: Vec<f32>,
-    /// `[intermediate, hidden]`
-    pub gate_proj: Fp8Rows,
-    /// `[intermediate, hidden]`, with as many scales a row.
-    pub up_proj: Fp8Rows,
+    /// Gates and values, `[intermediate, hidden]` each.
+    pub gate_up_proj: Linear,
     /// `[hidden, intermediate]`
-    pub down_proj: Fp8Rows,
+    pub down_proj: Linear,
 }
 
 /// An open folder: its config, and its weights on demand.
 #[derive(Debug)]
 pub struct Checkpoint {
     layout: Layout,
-    config: ModelConfig,
-    files: Vec<SafetensorsFile>,
+    pub(super) config: ModelConfig,
+    pub(super) files: Vec<SafetensorsFile>,
     /// Tensor name in the files to the file that has it.
-    places: BTreeMap<String, usize>,
+    pub(super) places: BTreeMap<String, usize>,
+    is_head_fp8: bool,
 }
 
 impl Checkpoint {
@@ -75,9 +96,25 @@ impl Checkpoint {
             let (layers, tensors) = (config.num_hidden_layers, places.len());
             return Err(CheckpointError::TooFewTensors { layers, tensors }.into());
         }
-        let checkpoint = Checkpoint { layout, config, files, places };
-        checkpoint.check()?;
+        let checkpoint = Checkpoint { layout, config, files, places, is_head_fp8: false };
+        if layout == Layout::Packed {
+            let checked = checkpoint.check_packed();
+            checked.map_err(|error| packed::unusable(checkpoint.files[0].path(), error))?;
+        } else {
+            checkpoint.check()?;
+        }
         Ok(checkpoint)
+    }
+
+    /// Gives the head as E4M3, quantized here unless it is packed.
+    #[must_use]
+    pub fn with_fp8_head(self) -> Checkpoint {
+        Checkpoint { is_head_fp8: true, ..self }
+    }
+
+    /// Whether the head comes out as E4M3: see [`Checkpoint::lm_head`].
+    pub fn has_fp8_head(&self) -> bool {
+        self.is_head_fp8 || self.has_packed_head()
     }
 
     /// The model's shape.
@@ -119,9 +156,19 @@ impl Checkpoint {
         self.dense("model.embed_tokens.weight")
     }
 
-    /// `[vocab, hidden]`, as in the source; the embedding where the two are tied.
-    pub fn lm_head(&self) -> Result<Tensor> {
-        if self.config.tie_word_embeddings { self.embed_tokens() } else { self.dense("lm_head.weight") }
+    /// The head; the embedding where the two are tied. Its pages are read, for every token needs it.
+    pub fn lm_head(&self) -> Result<Head> {
+        if self.has_packed_head() {
+            return Ok(Head::Fp8(Linear::Panels(self.panels("", &packed::LM_HEAD)?)));
+        }
+        let name =
+            if self.config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+        if self.is_head_fp8 {
+            return Ok(Head::Fp8(Linear::Rows(self.linear(name)?)));
+        }
+        let tensor = self.dense(name)?;
+        self.populate(&tensor)?;
+        Ok(Head::Dense(tensor))
     }
 
     /// The last norm, `[hidden]`.
@@ -131,20 +178,36 @@ impl Checkpoint {
 
     /// One decoder layer.
     pub fn layer(&self, index: usize) -> Result<LayerWeights> {
-        let linear = |part: &str| self.linear(&format!("model.layers.{index}.{part}.weight"));
-        let vector = |part: &str| self.vector(&format!("model.layers.{index}.{part}.weight"));
-        let (gate_proj, up_proj) = linear("mlp.gate_proj")?.alike(linear("mlp.up_proj")?);
+        let prefix = format!("model.layers.{index}.");
+        let vector = |part: &str| self.vector(&format!("{prefix}{part}.weight"));
+        let matrix = |matrix: &Matrix| self.matrix(&prefix, matrix);
         Ok(LayerWeights {
             input_layernorm: vector("input_layernorm")?,
-            qkv_proj: linear("self_attn.q_proj")?
-                .stack(linear("self_attn.k_proj")?)
-                .stack(linear("self_attn.v_proj")?),
-            o_proj: linear("self_attn.o_proj")?,
+            qkv_proj: matrix(&packed::QKV_PROJ)?,
+            o_proj: matrix(&packed::O_PROJ)?,
             post_attention_layernorm: vector("post_attention_layernorm")?,
-            gate_proj,
-            up_proj,
-            down_proj: linear("mlp.down_proj")?,
+            gate_up_proj: matrix(&packed::GATE_UP_PROJ)?,
+            down_proj: matrix(&packed::DOWN_PROJ)?,
         })
+    }
+
+    /// Projections as the one matrix that the model multiplies with.
+    fn matrix(&self, prefix: &str, matrix: &Matrix) -> Result<Linear> {
+        if self.layout == Layout::Packed {
+            return Ok(Linear::Panels(self.panels(prefix, matrix)?));
+        }
+        let linear = |projection: &str| self.linear(&format!("{prefix}{projection}.weight"));
+        match matrix.projections {
+            [gates, values] if matrix.is_gated => {
+                let (gates, values) = linear(gates)?.alike(linear(values)?);
+                Ok(Linear::Gated(gates, values))
+            }
+            [first, others @ ..] => {
+                let stack = |rows: Fp8Rows, below: &&str| Ok(rows.stack(linear(below)?));
+                others.iter().try_fold(linear(first)?, stack).map(Linear::Rows)
+            }
+            [] => unreachable!("a matrix has projections"),
+        }
     }
 
     /// A weight that is not a linear layer, by Hugging Face's name.
@@ -161,6 +224,11 @@ impl Checkpoint {
 
     /// A linear layer as E4M3 rows, by Hugging Face's name: the source's own codes, or quantized here.
     pub fn linear(&self, name: &str) -> Result<Fp8Rows> {
+        if self.layout == Layout::Packed
+            && let Some((prefix, matrix, rows)) = self.rows_in_matrix(name)
+        {
+            return self.unpacked(prefix, matrix, rows);
+        }
         let tensor = self.tensor(name)?;
         let [rows, columns] = tensor.shape[..] else {
             let expected = "two dimensions".to_owned();
@@ -170,10 +238,12 @@ impl Checkpoint {
         let turned = name.contains(".q_proj.") || name.contains(".k_proj.");
         let source_row = |row| if turned { self.layout.rotary_row(row, head_dim) } else { row };
         if tensor.dtype != Dtype::F8E4M3 {
-            check_finite(&tensor)?;
-            return Ok(quantize_rows(rows, columns, |row, values| {
+            tensor.check_finite()?;
+            let rows = quantize_rows(rows, columns, |row, values| {
                 tensor.read(source_row(row) * columns, values);
-            }));
+            });
+            tensor.mapped().release();
+            return Ok(rows);
         }
         if let Some(index) = tensor.bytes().iter().position(|&code| e4m3::is_nan(code)) {
             return Err(CheckpointError::NotFinite { name: tensor.name, index }.into());
@@ -186,15 +256,28 @@ impl Checkpoint {
             codes.extend_from_slice(&tensor.bytes()[row * columns..(row + 1) * columns]);
             scales.extend_from_slice(&file_scales[row * groups..(row + 1) * groups]);
         }
+        tensor.mapped().release();
         Ok(Fp8Rows { codes, scales, columns })
     }
 
-    /// Whether any linear layer has a scale for each block of 128 rows and columns.
+    /// How many scales a row of a weight has as E4M3: more than one where they are of blocks.
+    pub fn scale_groups(&self, name: &str) -> Result<usize> {
+        if self.layout == Layout::Packed
+            && let Some((prefix, matrix, _)) = self.rows_in_matrix(name)
+        {
+            return self.packed_groups(prefix, matrix);
+        }
+        let weight = self.tensor(name)?;
+        let (rows, columns) = (weight.shape[0], weight.shape[1]);
+        let is_grouped =
+            weight.dtype == Dtype::F8E4M3 && is_of_blocks(&self.scale_tensor(name)?, rows, columns);
+        Ok(if is_grouped { columns.div_ceil(GROUP) } else { 1 })
+    }
+
+    /// Whether rows of any linear layer have more than one scale.
     pub fn has_block_scales(&self) -> Result<bool> {
         for name in self.tensor_names().iter().filter(|name| name.contains("_proj.")) {
-            let weight = self.tensor(name)?;
-            let (rows, columns) = (weight.shape[0], weight.shape[1]);
-            if weight.dtype == Dtype::F8E4M3 && is_of_blocks(&self.scale_tensor(name)?, rows, columns) {
+            if self.scale_groups(name)? > 1 {
                 return Ok(true);
             }
         }
@@ -205,7 +288,7 @@ impl Checkpoint {
     /// a block is repeated for its rows, so that rows of several layers can stand under one another. They multiply.
     fn scales(&self, name: &str, rows: usize, columns: usize) -> Result<Vec<f32>> {
         let tensor = self.scale_tensor(name)?;
-        check_finite(&tensor)?;
+        tensor.check_finite()?;
         let mut scales = vec![0.0; tensor.len()];
         tensor.read(0, &mut scales);
         if scales.len() == 1 {
@@ -228,10 +311,17 @@ impl Checkpoint {
 
     fn vector(&self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.dense(name)?;
-        check_finite(&tensor)?;
+        tensor.check_finite()?;
         let mut values = vec![0.0; tensor.len()];
         tensor.read(0, &mut values);
         Ok(values)
+    }
+
+    /// Reads a tensor's pages, so that using it waits for no disk.
+    pub(super) fn populate(&self, tensor: &Tensor) -> Result<()> {
+        let path =
+            self.places.get(&tensor.name).map_or(Path::new(&tensor.name), |&file| self.files[file].path());
+        tensor.mapped().populate().map_err(Error::io(path))
     }
 
     /// The tensor of Hugging Face's name, with its shape checked against the config.
@@ -249,7 +339,7 @@ impl Checkpoint {
     }
 
     /// The shapes that fit the config.
-    fn shapes(&self, name: &str) -> Vec<Vec<usize>> {
+    pub(super) fn shapes(&self, name: &str) -> Vec<Vec<usize>> {
         let config = &self.config;
         let part = |part: &str| name.contains(part);
         let (rows, columns) = if part("q_proj") {
@@ -300,16 +390,4 @@ fn is_of_blocks(scales: &Tensor, rows: usize, columns: usize) -> bool {
     scales.len() > 1
         && scales.shape != [rows, 1]
         && scales.shape == [rows.div_ceil(GROUP), columns.div_ceil(GROUP)]
-}
-
-fn check_finite(tensor: &Tensor) -> Result<()> {
-    let mut row = vec![0.0; 4096.min(tensor.len())];
-    for first in (0..tensor.len()).step_by(4096) {
-        let part = row.len().min(tensor.len() - first);
-        tensor.read(first, &mut row[..part]);
-        if let Some(index) = row[..part].iter().position(|value| !value.is_finite()) {
-            return Err(CheckpointError::NotFinite { name: tensor.name.clone(), index: first + index }.into());
-        }
-    }
-    Ok(())
 }

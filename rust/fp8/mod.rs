@@ -6,5 +6,5 @@ pub mod e4m3;
 pub mod panels;
 mod quantize;
 
-pub use panels::Panels;
+pub use panels::{Codes, Panels};
 pub use quantize::{Fp8Rows, GROUP, quantize_rows};

@@ -14,7 +14,10 @@
 //!
 //! Gates and values of a gated layer alternate by panel, so that whoever has a gate has its value, too.
 
+use std::ops::{Deref, Range};
+
 use super::Fp8Rows;
+use crate::mapped_file::MappedBytes;
 
 /// Rows of a panel.
 pub const PANEL: usize = 16;
@@ -23,11 +26,31 @@ pub const QUAD: usize = 4;
 /// Bytes of a block.
 pub const BLOCK: usize = PANEL * QUAD;
 
+/// The codes of a matrix, which are read alike wherever they are.
+#[derive(Debug, Clone)]
+pub enum Codes {
+    /// Packed in this process.
+    Owned(Vec<u8>),
+    /// Packed before, in a file that is used in place.
+    Mapped(MappedBytes),
+}
+
+impl Deref for Codes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Codes::Owned(codes) => codes,
+            Codes::Mapped(codes) => codes,
+        }
+    }
+}
+
 /// A matrix of E4M3 rows in panels, with a scale a row or a scale for each group of a row's columns.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Panels {
     /// `[panels, blocks, BLOCK]`
-    pub codes: Vec<u8>,
+    pub codes: Codes,
     /// `[panels, groups, PANEL]`; a single group is all columns, several have [`GROUP`](super::GROUP) each.
     pub scales: Vec<f32>,
     /// Outputs: rows, or gates of a gated matrix.
@@ -69,7 +92,7 @@ impl Panels {
         let panels = outputs.div_ceil(PANEL) * if is_gated { 2 } else { 1 };
         let bytes = panels * columns.div_ceil(QUAD) * BLOCK;
         Panels {
-            codes: Vec::with_capacity(bytes),
+            codes: Codes::Owned(Vec::with_capacity(bytes)),
             scales: Vec::with_capacity(panels * rows.groups() * PANEL),
             outputs,
             columns,
@@ -79,9 +102,11 @@ impl Panels {
 
     /// Appends a panel of `rows`.
     fn push(&mut self, rows: &Fp8Rows, panel: usize) {
-        let start = self.codes.len();
-        self.codes.resize(start + self.panel_bytes(), 0);
-        let codes = &mut self.codes[start..];
+        let bytes = self.panel_bytes();
+        let Codes::Owned(codes) = &mut self.codes else { unreachable!("what a file has is complete") };
+        let start = codes.len();
+        codes.resize(start + bytes, 0);
+        let codes = &mut codes[start..];
         let first = panel * PANEL;
         let count = PANEL.min(rows.rows() - first);
         for row in 0..count {
@@ -97,6 +122,21 @@ impl Panels {
             self.scales.extend((first..first + count).map(|row| rows.scales[row * groups + group]));
             self.scales.resize(self.scales.len() + PANEL - count, 0.0);
         }
+    }
+
+    /// Unpacks rows. Of a gated matrix the values are rows, too: those from `outputs` on.
+    pub fn rows(&self, rows: Range<usize>) -> Fp8Rows {
+        let groups = self.groups();
+        let mut codes = Vec::with_capacity(rows.len() * self.columns);
+        let mut scales = Vec::with_capacity(rows.len() * groups);
+        for row in rows {
+            let (half, output) = (row / self.outputs, row % self.outputs);
+            let panel = if self.is_gated { output / PANEL * 2 + half } else { output / PANEL };
+            let (blocks, within) = (self.panel(panel), output % PANEL);
+            codes.extend((0..self.columns).map(|k| blocks[k / QUAD * BLOCK + place(within, k % QUAD)]));
+            scales.extend((0..groups).map(|group| self.scales[(panel * groups + group) * PANEL + within]));
+        }
+        Fp8Rows { codes, scales, columns: self.columns }
     }
 
     /// Blocks of a panel.
@@ -156,13 +196,16 @@ mod tests {
                 }
             }
             assert_eq!(packed.codes.iter().map(|&code| u64::from(code)).sum::<u64>(), sum);
+            assert_eq!(packed.rows(0..count), rows);
         }
     }
 
     #[test]
     fn scales_of_groups_stand_by_panel_and_group() {
         let scales = (0..20 * 3).map(|index| index as f32).collect();
-        let packed = Panels::pack(&Fp8Rows { scales, ..rows(20, 300) });
+        let rows = Fp8Rows { scales, ..rows(20, 300) };
+        let packed = Panels::pack(&rows);
+        assert_eq!(packed.rows(0..20), rows);
         assert_eq!((packed.panels(), packed.groups(), packed.scales.len()), (2, 3, 2 * 3 * 16));
         for (row, group) in [(0, 0), (0, 2), (15, 1), (16, 0), (19, 2)] {
             let at = (row / 16 * 3 + group) * 16 + row % 16;
@@ -176,6 +219,9 @@ mod tests {
         let (gates, mut values) = (rows(20, 6), rows(20, 6));
         values.scales.iter_mut().for_each(|scale| *scale += 100.0);
         let packed = Panels::pack_gated(&gates, &values);
+        assert_eq!(packed.rows(0..20), gates);
+        assert_eq!(packed.rows(20..40), values);
+        assert_eq!(packed.rows(17..23).scales, [17.0, 18.0, 19.0, 100.0, 101.0, 102.0]);
         let (gates, values) = (Panels::pack(&gates), Panels::pack(&values));
         assert_eq!((packed.panels(), packed.outputs), (4, 20));
         for panel in 0..2 {

@@ -11,7 +11,7 @@ pub use kv_cache::{PagePool, kv_shape};
 pub use rope::{RopeTable, rope_frequencies};
 
 use crate::backend::{Backend, DeviceError, KvFormat, PAGE, Rows};
-use crate::checkpoint::{Checkpoint, ModelConfig};
+use crate::checkpoint::{self, Checkpoint, Linear, ModelConfig};
 use crate::error::Result;
 
 /// Rows of one pass at most; a longer prompt takes several.
@@ -28,8 +28,13 @@ pub struct Model<B: Backend> {
     embed_tokens: B::DenseMatrix,
     layers: Vec<Layer<B>>,
     norm: B::Vector,
-    lm_head: B::DenseMatrix,
+    lm_head: Head<B>,
     rope: RopeTable<B>,
+}
+
+enum Head<B: Backend> {
+    Dense(B::DenseMatrix),
+    Fp8(B::Fp8Matrix),
 }
 
 struct Layer<B: Backend> {
@@ -73,24 +78,33 @@ impl<B: Backend> Model<B> {
             let (head_dim, largest) = (config.head_dim, backend.largest_head());
             return Err(DeviceError::HeadTooLarge { head_dim, largest }.into());
         }
+        let upload = |linear: Linear| match linear {
+            Linear::Rows(rows) => backend.fp8_matrix(rows),
+            Linear::Gated(gates, values) => backend.gated_matrix(gates, values),
+            Linear::Panels(panels) => backend.packed_matrix(panels),
+        };
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for index in 0..config.num_hidden_layers {
             progress(index, config.num_hidden_layers)?;
             let layer = checkpoint.layer(index)?;
             layers.push(Layer {
                 input_layernorm: backend.vector(layer.input_layernorm)?,
-                qkv_proj: backend.fp8_matrix(layer.qkv_proj)?,
-                o_proj: backend.fp8_matrix(layer.o_proj)?,
+                qkv_proj: upload(layer.qkv_proj)?,
+                o_proj: upload(layer.o_proj)?,
                 post_attention_layernorm: backend.vector(layer.post_attention_layernorm)?,
-                gate_up_proj: backend.gated_matrix(layer.gate_proj, layer.up_proj)?,
-                down_proj: backend.fp8_matrix(layer.down_proj)?,
+                gate_up_proj: upload(layer.gate_up_proj)?,
+                down_proj: upload(layer.down_proj)?,
             });
         }
         progress(config.num_hidden_layers, config.num_hidden_layers)?;
+        let lm_head = match checkpoint.lm_head()? {
+            checkpoint::Head::Dense(tensor) => Head::Dense(backend.dense_matrix(tensor)?),
+            checkpoint::Head::Fp8(linear) => Head::Fp8(upload(linear)?),
+        };
         let frequencies = rope_frequencies(config.head_dim, config.rope_theta, config.rope_scaling);
         Ok(Model {
             embed_tokens: backend.dense_matrix(checkpoint.embed_tokens()?)?,
-            lm_head: backend.dense_matrix(checkpoint.lm_head()?)?,
+            lm_head,
             norm: backend.vector(checkpoint.norm()?)?,
             rope: RopeTable::new(&backend, &frequencies, context_length)?,
             layers,
@@ -142,7 +156,10 @@ impl<B: Backend> Model<B> {
         let backend = &self.backend;
         backend.write(selected, &mut activations.selected);
         let Activations { normed, selected: indices, logits, .. } = activations;
-        backend.logits(&self.lm_head, normed, indices, selected.len(), logits);
+        match &self.lm_head {
+            Head::Dense(head) => backend.logits(head, normed, indices, selected.len(), logits),
+            Head::Fp8(head) => backend.fp8_logits(head, normed, indices, selected.len(), logits),
+        }
         let read = |row| {
             let mut values = vec![0.0; self.config.vocab_size];
             backend.read(logits, row, &mut values);

@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use numpy::{PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::ndarray::Dimension;
+use numpy::{
+    Element, PyArray1, PyArray2, PyArray3, PyArrayDyn, PyArrayMethods, PyReadonlyArray, PyReadonlyArray2,
+    PyReadonlyArrayDyn, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -11,16 +15,22 @@ use super::without_gil::without_gil;
 use crate::backend::PAGE;
 use crate::backend::cpu::KvCache;
 use crate::checkpoint;
-use crate::error::Error;
-use crate::fp8::{self, Fp8Rows};
+use crate::error::{Error, Result};
+use crate::fp8::panels::{BLOCK, PANEL};
+use crate::fp8::{self, Codes, Fp8Rows, GROUP, Panels};
 use crate::model::kv_shape;
 
 /// E4M3 codes, uint8 [out, in], and scales, float32 [out] or [out, groups].
 type Fp8Arrays<'py> = (Bound<'py, PyArray2<u8>>, Bound<'py, PyArrayDyn<f32>>);
 
+/// Panels, uint8 [panels, blocks, 64], and scales, float32 [panels, groups, 16].
+type PackedArrays<'py> = (Bound<'py, PyArray3<u8>>, Bound<'py, PyArray3<f32>>);
+
 /// A model folder, opened and checked: every tensor is there in the shape that its config says.
 ///
-/// `path` is a folder in Hugging Face's layout (bf16, f16, f32 or FP8) or in Mistral's own. Reads headers only; weights are memory-mapped. Raises `CheckpointError` or an `OSError`.
+/// `path` is a folder in Hugging Face's layout (bf16, f16, f32 or FP8), in Mistral's own, or one with a packed file.
+/// `lm_head`: "source" gives the head as it is there, "fp8" as E4M3. Reads headers only; weights are memory-mapped. Raises
+/// `CheckpointError`, an `OSError`, or `ValueError` for another `lm_head`.
 #[pyclass(frozen, module = "nemo_fast._native")]
 pub(super) struct Checkpoint {
     pub(super) inner: checkpoint::Checkpoint,
@@ -29,9 +39,14 @@ pub(super) struct Checkpoint {
 #[pymethods]
 impl Checkpoint {
     #[new]
-    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Checkpoint> {
+    #[pyo3(signature = (path, *, lm_head = "source"))]
+    fn new(py: Python<'_>, path: PathBuf, lm_head: &str) -> PyResult<Checkpoint> {
+        if !["source", "fp8"].contains(&lm_head) {
+            let message = format!("lm_head must be \"source\" or \"fp8\", found {lm_head:?}");
+            return Err(Error::Argument(message).into());
+        }
         let inner = without_gil(py, || checkpoint::Checkpoint::open(&path))?;
-        Ok(Checkpoint { inner })
+        Ok(Checkpoint { inner: if lm_head == "fp8" { inner.with_fp8_head() } else { inner } })
     }
 
     /// The model's shape under Hugging Face's names, whatever the layout.
@@ -40,12 +55,13 @@ impl Checkpoint {
         config_dict(py, self.inner.config())
     }
 
-    /// How the folder is laid out: "huggingface" or "mistral".
+    /// How the folder is laid out: "huggingface", "mistral" or "packed".
     #[getter]
     fn layout(&self) -> &'static str {
         match self.inner.layout() {
             checkpoint::Layout::HuggingFace => "huggingface",
             checkpoint::Layout::Mistral => "mistral",
+            checkpoint::Layout::Packed => "packed",
         }
     }
 
@@ -59,6 +75,12 @@ impl Checkpoint {
     #[getter]
     fn file_bytes(&self) -> usize {
         self.inner.file_bytes()
+    }
+
+    /// Whether the head is E4M3, in a packed file or by wish.
+    #[getter]
+    fn has_fp8_head(&self) -> bool {
+        self.inner.has_fp8_head()
     }
 
     /// The weights under Hugging Face's names, whatever the layout.
@@ -81,17 +103,27 @@ impl Checkpoint {
     /// Embedding, head or norm as it is in the source: dtype ("BF16", "F16", "F32"), shape, little-endian bytes.
     fn dense<'py>(&self, py: Python<'py>, name: &str) -> PyResult<(String, Vec<usize>, Bound<'py, PyBytes>)> {
         let tensor = self.inner.dense(name).map_err(PyErr::from)?;
-        Ok((tensor.dtype.to_string(), tensor.shape.clone(), PyBytes::new(py, tensor.bytes())))
+        let bytes = PyBytes::new_with(py, tensor.bytes().len(), |bytes| {
+            tensor.copy_bytes(bytes);
+            Ok(())
+        })?;
+        Ok((tensor.dtype.to_string(), tensor.shape, bytes))
     }
 
-    /// Whether any linear layer has a scale for each block of 128 rows and columns.
+    /// How many scales a row of a weight has as E4M3: more than one, for 128 columns each, where scales are of blocks.
+    fn scale_groups(&self, name: &str) -> PyResult<usize> {
+        self.inner.scale_groups(name).map_err(PyErr::from)
+    }
+
+    /// Whether rows of any linear layer have more than one scale.
     #[getter]
     fn has_block_scales(&self) -> PyResult<bool> {
         self.inner.has_block_scales().map_err(PyErr::from)
     }
 
     /// A linear layer as E4M3 codes, uint8 [out, in], and one scale a row, float32 [out], or a scale for each 128
-    /// columns of a row, float32 [out, groups]; query and key rows in rotate-half order. A wider source is quantized here.
+    /// columns of a row, float32 [out, groups]; query and key rows in rotate-half order. A wider source is quantized here,
+    /// a packed one unpacked.
     fn linear<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Fp8Arrays<'py>> {
         fp8_arrays(py, without_gil(py, || self.inner.linear(name))?)
     }
@@ -118,14 +150,74 @@ pub(super) fn quantize_rows<'py>(
     if columns == 0 {
         return Err(Error::Argument("the matrix has no columns".to_owned()).into());
     }
-    let values =
-        matrix.to_vec().map_err(|_| Error::Argument("matrix must be contiguous in C order".to_owned()))?;
+    let values = c_order(&matrix, "matrix")?;
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(Error::Argument(format!("element {index} of the matrix is not a finite number")).into());
     }
     let read =
         |row: usize, target: &mut [f32]| target.copy_from_slice(&values[row * columns..(row + 1) * columns]);
     fp8_arrays(py, without_gil(py, || Ok::<_, Error>(fp8::quantize_rows(rows, columns, read)))?)
+}
+
+/// Panels, uint8 [panels, blocks, 64], and their scales, float32 [panels, groups, 16], of E4M3 codes, uint8 [out, in], and
+/// scales, float32 [out] or [out, groups] with a group for each 128 columns: the layout `panel16` of packed files. `values`,
+/// codes and scales of the same shapes, makes a gated matrix, whose panels alternate. Raises `ValueError` where shapes do
+/// not fit.
+///
+/// >>> import numpy
+/// >>> codes, scales = quantize_rows(numpy.ones((20, 6), dtype=numpy.float32))
+/// >>> panels, panel_scales = pack_rows(codes, scales)
+/// >>> panels.shape, panel_scales.shape
+/// ((2, 2, 64), (2, 1, 16))
+#[pyfunction]
+#[pyo3(signature = (codes, scales, values = None))]
+pub(super) fn pack_rows<'py>(
+    py: Python<'py>,
+    codes: PyReadonlyArray2<'py, u8>,
+    scales: PyReadonlyArrayDyn<'py, f32>,
+    values: Option<(PyReadonlyArray2<'py, u8>, PyReadonlyArrayDyn<'py, f32>)>,
+) -> PyResult<PackedArrays<'py>> {
+    let rows = fp8_rows(&codes, &scales)?;
+    let values = values.map(|(codes, scales)| fp8_rows(&codes, &scales)).transpose()?;
+    if let Some(values) = &values
+        && (values.rows(), values.columns, values.groups()) != (rows.rows(), rows.columns, rows.groups())
+    {
+        let [gates, values] = [&rows, values]
+            .map(|rows| format!("[{}, {}] with {} scales a row", rows.rows(), rows.columns, rows.groups()));
+        let message = format!("gates are {gates} and values {values}: expected one shape");
+        return Err(Error::Argument(message).into());
+    }
+    let packed = without_gil(py, || {
+        Ok::<_, Error>(match &values {
+            None => Panels::pack(&rows),
+            Some(values) => Panels::pack_gated(&rows, values),
+        })
+    })?;
+    let shape = [packed.panels(), packed.blocks(), BLOCK];
+    let groups = packed.groups();
+    let scales = PyArray1::from_vec(py, packed.scales).reshape([shape[0], groups, PANEL])?;
+    let Codes::Owned(codes) = packed.codes else { unreachable!("packed here") };
+    Ok((PyArray1::from_vec(py, codes).reshape(shape)?, scales))
+}
+
+fn fp8_rows(codes: &PyReadonlyArray2<'_, u8>, scales: &PyReadonlyArrayDyn<'_, f32>) -> Result<Fp8Rows> {
+    let (rows, columns) = (codes.shape()[0], codes.shape()[1]);
+    let groups = columns.div_ceil(GROUP);
+    if rows == 0 || columns == 0 || !(scales.shape() == [rows] || scales.shape() == [rows, groups]) {
+        let message = format!(
+            "codes are [{rows}, {columns}] and scales {:?}: expected one a row, [{rows}], or one for each {GROUP} columns, \
+             [{rows}, {groups}]",
+            scales.shape()
+        );
+        return Err(Error::Argument(message));
+    }
+    Ok(Fp8Rows { codes: c_order(codes, "codes")?, scales: c_order(scales, "scales")?, columns })
+}
+
+/// The elements row by row. Numpy's arrays may also be contiguous column by column, in which order they are no rows.
+fn c_order<T: Element + Copy, D: Dimension>(array: &PyReadonlyArray<'_, T, D>, name: &str) -> Result<Vec<T>> {
+    let elements = if array.is_c_contiguous() { array.to_vec().ok() } else { None };
+    elements.ok_or_else(|| Error::Argument(format!("{name} must be contiguous in C order")))
 }
 
 fn fp8_arrays(py: Python<'_>, rows: Fp8Rows) -> PyResult<Fp8Arrays<'_>> {

@@ -47,7 +47,7 @@ mod _native {
     #[pymodule_export]
     use super::build_info::build_info;
     #[pymodule_export]
-    use super::checkpoint::{Checkpoint, quantize_rows};
+    use super::checkpoint::{Checkpoint, pack_rows, quantize_rows};
     #[pymodule_export]
     use super::completion::{
         PyAssistantMessage, PyCompletionParser, PyMessageDelta, PyToolCall, PyToolCallDelta,

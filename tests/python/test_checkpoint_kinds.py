@@ -76,7 +76,7 @@ def test_passes_and_threads_do_not_change_a_bit(tmp_path, kind):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "mixed" not in kind])
 def test_conversion_keeps_codes_and_scales(tmp_path, kind):
     folder = write_fp8_model(tmp_path / "model", kind)
-    converted = convert(folder, tmp_path / "converted")
+    converted = convert(folder, tmp_path / "converted", format="compressed-tensors")
     found, expected = Checkpoint(converted), Checkpoint(folder)
     assert found.config == expected.config
     for name in expected.tensor_names:
@@ -89,10 +89,32 @@ def test_conversion_keeps_codes_and_scales(tmp_path, kind):
     assert group["group_0"]["weights"]["strategy"] == strategy
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_packing_keeps_codes_and_scales(tmp_path, kind):
+    """Also where q, k and v, or gates and values, have unlike scales: the packed file has as many for all."""
+    folder = write_fp8_model(tmp_path / "model", kind)
+    packed = convert(folder, tmp_path / "packed", lm_head="fp8")
+    found, expected = Checkpoint(packed), Checkpoint(folder)
+    assert found.has_block_scales == (KINDS[kind].shape == "block")
+    for name in expected.tensor_names:
+        if "_proj." in name:
+            codes, scales = found.linear(name)
+            expected_codes, expected_scales = expected.linear(name)
+            np.testing.assert_array_equal(codes, expected_codes, err_msg=name)
+            if scales.ndim > expected_scales.ndim:
+                expected_scales = np.repeat(expected_scales[:, None], scales.shape[1], axis=1)
+            np.testing.assert_array_equal(scales, expected_scales, err_msg=name)
+            assert found.scale_groups(name) == scales[0].size
+    np.testing.assert_array_equal(logits(packed), logits(folder, lm_head="fp8"))
+    again = convert(packed, tmp_path / "again")
+    path = "packed.safetensors"
+    assert read_safetensors(again / path)[1] == read_safetensors(packed / path)[1]
+
+
 def test_scales_of_rows_and_of_blocks_cannot_be_written_together(tmp_path):
     folder = write_fp8_model(tmp_path / "model", "fp8-block-mixed")
     with pytest.raises(CheckpointError, match=r"k_proj.weight` has a scale a row and other tensors one a bl"):
-        convert(folder, tmp_path / "converted")
+        convert(folder, tmp_path / "converted", format="compressed-tensors")
     assert not (tmp_path / "converted").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def test_encode_and_decode(tmp_path):
         (["info", "nonsense"], None, 2, "nonsense is no folder and no known model (smollm2-135m)"),
         (["pull", "nonsense"], None, 2, "unknown model 'nonsense'"),
         (["convert", "missing.gguf", "no-such-folder"], None, 1, "missing.gguf: No such file or directory"),
-        (["convert", "missing.gguf", "no-such-folder", "--format", "packed"], None, 2, "'packed'"),
+        (["convert", "missing.gguf", "no-such-folder", "--format", "exl3"], None, 2, "'exl3'"),
         (["convert", "only-one"], None, 2, "TARGET"),
         (["generate"], None, 2, "MODEL"),
     ],
@@ -212,9 +213,29 @@ def test_convert(tmp_path):
     assert result.stderr.count("\n") == 1
     again = run("convert", source, tmp_path / "converted", "--quiet")
     assert (again.exit_code, again.stderr) == (1, f"nemo-fast: {tmp_path / 'converted'}: it exists already\n")
-    result = run("convert", tmp_path / "converted", tmp_path / "second", "--quiet", "--json")
+    shown = json.loads(run("info", tmp_path / "converted", "--json").output)
+    assert shown["format"] == "packed (panel16), E4M3"
+    assert (shown["source"], shown["source_sha256"]) == (
+        "tiny.gguf",
+        hashlib.sha256(source.read_bytes()).hexdigest(),
+    )
+    options = ("--format", "compressed-tensors", "--quiet", "--json")
+    result = run("convert", tmp_path / "converted", tmp_path / "second", *options)
     assert json.loads(result.stdout) == {"path": str(tmp_path / "second")}
     assert "compressed-tensors" in run("info", tmp_path / "second").output
+
+
+def test_info_of_a_packed_head(tmp_path):
+    wide, packed = tmp_path / "wide", tmp_path / "packed"
+    run("convert", TINY, wide, "--quiet")
+    assert run("convert", TINY, packed, "--quiet", "--lm-head", "fp8").exit_code == 0
+    shown = [json.loads(run("info", folder, "--json").output) for folder in (wide, packed)]
+    assert shown[0]["parameters"] == shown[1]["parameters"]
+    # A thousand rows of 96 BF16 numbers become as many bytes, and a scale each.
+    assert shown[0]["weights_bytes"] - shown[1]["weights_bytes"] == 1000 * (2 * 96 - 96 - 4)
+    refused = run("convert", TINY, tmp_path / "x", "--lm-head", "fp8", "--format", "compressed-tensors")
+    assert refused.exit_code in (1, 2)
+    assert "'compressed-tensors' keeps the head as in the source" in refused.stderr
 
 
 def test_generate(model):

@@ -64,13 +64,15 @@ def test_gguf_gives_the_checkpoint_it_was_made_from(tmp_path, source):
         "tiny-nemo-fp8-channel",
     ],
 )
-def test_every_folder_that_loads(tmp_path, name):
-    assert_same_weights(convert(GOLDEN / name, tmp_path / "converted"), GOLDEN / name)
+@pytest.mark.parametrize("target_format", ["packed", "compressed-tensors"])
+def test_every_folder_that_loads(tmp_path, name, target_format):
+    target = convert(GOLDEN / name, tmp_path / "converted", format=target_format)
+    assert_same_weights(target, GOLDEN / name)
 
 
 @WITHOUT_TOKENIZER
 def test_the_files(tmp_path, tiny_gguf):
-    target = convert(str(tiny_gguf), str(tmp_path / "new" / "converted"))
+    target = convert(str(tiny_gguf), str(tmp_path / "new" / "converted"), format="compressed-tensors")
     assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors"]
     metadata, tensors = read_safetensors(target / "model.safetensors")
     assert metadata["nemo_fast.source"] == "tiny.gguf"
@@ -190,8 +192,6 @@ def test_sources_and_targets_that_cannot_be(tmp_path, tiny_gguf):
         convert(tiny_gguf, tmp_path)
     with pytest.raises(FileNotFoundError):
         convert(tmp_path / "missing.gguf", tmp_path / "converted")
-    with pytest.raises(ValueError, match="'packed'"):
-        convert(tiny_gguf, tmp_path / "converted", format="packed")
     (tmp_path / "text.gguf").write_text("no model")
     with pytest.raises(CheckpointError, match="neither a GGUF file nor a folder"):
         convert(tmp_path / "text.gguf", tmp_path / "converted")

@@ -57,6 +57,15 @@ def test_bytes_read_are_those_of_the_weights():
     assert decode_bytes(config, checkpoint.dense_dtype(head_name(config))) == expected
 
 
+def test_a_head_in_e4m3_is_read_as_linear_layers_are():
+    done = run(*SMALL, "--lm-head", "fp8", "--json")
+    assert done.exit_code == 0, done.output
+    config = Checkpoint(TINY_FP8).config
+    rows, columns = config["vocab_size"], config["hidden_size"]
+    saved = decode_bytes(config, "BF16") - json.loads(done.stdout)["bytes_read_per_token"]
+    assert saved == rows * (2 * columns - columns - 4)
+
+
 def test_a_prompt_beyond_the_context_is_refused():
     done = run(*SMALL, "--context-length", "8")
     assert done.exit_code != 0

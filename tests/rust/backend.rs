@@ -6,7 +6,7 @@ use std::num::NonZero;
 use nemo_fast::backend::cpu::{CpuBackend, KernelLevel};
 use nemo_fast::backend::{Backend, Epilogue, KvFormat, KvShape, Rows};
 use nemo_fast::checkpoint::SafetensorsFile;
-use nemo_fast::fp8::{Fp8Rows, GROUP, e4m3, quantize_rows};
+use nemo_fast::fp8::{Fp8Rows, GROUP, Panels, e4m3, quantize_rows};
 
 use crate::numbers::{Numbers, bf16};
 
@@ -94,6 +94,7 @@ fn conformance<B: Backend>(backend: &B) {
             groups_add_up(backend, &mut numbers, n, outputs, inputs);
         }
         norm_and_logits(backend, &mut numbers, n);
+        packed_head(backend, &mut numbers, n);
         heads(backend, &mut numbers, n);
     }
 }
@@ -251,6 +252,29 @@ fn norm_and_logits<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
     let expected: Vec<Vec<f64>> =
         selected.iter().map(|&i| head.iter().map(|row| dot(row, &x[i as usize])).collect()).collect();
     assert_near(&rows_of(backend, &logits, selected.len(), vocab), &expected, 1e-5, "logits");
+}
+
+/// A matrix that is packed already is the one that the backend would pack, and a head is a product of the rows selected.
+fn packed_head<B: Backend>(backend: &B, numbers: &mut Numbers, n: usize) {
+    let (width, vocab) = (37, 45);
+    let mut rows = row_buffers(backend, n, 1, 1);
+    let mut x = numbers.matrix(n, width);
+    x.iter_mut().flatten().for_each(|x| *x = bf16(*x));
+    let buffer = filled(backend, &x, &mut rows);
+    let weights = numbers.matrix(vocab, width);
+    let head = quantize_rows(vocab, width, |row, target| target.copy_from_slice(&weights[row]));
+    let packed = backend.packed_matrix(Panels::pack(&head)).unwrap();
+    let mut products = backend.buffer(n, vocab).unwrap();
+    backend.matmul(&backend.fp8_matrix(head).unwrap(), &buffer, n, Epilogue::Store, &mut products);
+    let products = rows_of(backend, &products, n, vocab);
+
+    let selected: Vec<u32> = (0..n as u32).rev().step_by(2).collect();
+    let mut indices = backend.indices(n).unwrap();
+    backend.write(&selected, &mut indices);
+    let mut logits = backend.buffer(n, vocab).unwrap();
+    backend.fp8_logits(&packed, &buffer, &indices, selected.len(), &mut logits);
+    let expected: Vec<Vec<f64>> = selected.iter().map(|&i| products[i as usize].clone()).collect();
+    assert_eq!(rows_of(backend, &logits, selected.len(), vocab), expected, "fp8_logits");
 }
 
 fn wide(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {

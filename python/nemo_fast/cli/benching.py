@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import click
 
@@ -15,6 +16,13 @@ from nemo_fast.cli.options import JSON, given, loading_options
 @click.option("--prompt-tokens", type=click.IntRange(min=16), default=512, show_default=True)
 @click.option("--new-tokens", type=click.IntRange(min=4), default=32, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--lm-head",
+    type=click.Choice(["source", "fp8"]),
+    default="source",
+    show_default=True,
+    help="The head: as in the source, or E4M3.",
+)
 @loading_options
 @JSON
 def bench(
@@ -23,6 +31,7 @@ def bench(
     prompt_tokens: int,
     new_tokens: int,
     rounds: int,
+    lm_head: Literal["source", "fp8"],
     threads: int | None,
     context_length: int | None,
     kv_cache: str,
@@ -39,8 +48,9 @@ def bench(
     from nemo_fast.engine_speed import head_name, measure
     from nemo_fast.progress import progress_bar
 
-    checkpoint = Checkpoint(model_folder(model))
-    head_dtype = checkpoint.dense_dtype(head_name(checkpoint.config))
+    checkpoint = Checkpoint(model_folder(model), lm_head=lm_head)
+    head = head_name(checkpoint.config)
+    head_dtype = "F8_E4M3" if checkpoint.has_fp8_head else checkpoint.dense_dtype(head)
     loading = given({"threads": threads, "context_length": context_length, "kv_cache": kv_cache})
     with progress_bar("loading", checkpoint.file_bytes, progress=True) as advance:
         shown = 0

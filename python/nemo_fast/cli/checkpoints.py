@@ -39,18 +39,32 @@ def pull(name: str, target: Path | None, quiet: bool, as_json: bool) -> None:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "target_format", default="compressed-tensors", show_default=True, help="The format to write."
+    "--format",
+    "target_format",
+    type=click.Choice(["packed", "compressed-tensors"]),
+    default="packed",
+    show_default=True,
+    help="The format to write: what loads at once, or what vLLM and transformers read.",
+)
+@click.option(
+    "--lm-head",
+    type=click.Choice(["source", "fp8"]),
+    default="source",
+    show_default=True,
+    help="The head: as in the source, or E4M3 (packed only).",
 )
 @_QUIET
 @JSON
-def convert(source: Path, target: Path, target_format: str, quiet: bool, as_json: bool) -> None:
+def convert(  # noqa: PLR0917 - click passes them by name
+    source: Path, target: Path, target_format: str, lm_head: str, quiet: bool, as_json: bool
+) -> None:
     """Convert SOURCE, a GGUF file or a checkpoint folder, into the new folder TARGET with E4M3 weights.
 
     Example: nemo-fast convert Mistral-Nemo-Instruct-2407 nemo-fp8
     """
     from nemo_fast.conversion import convert as convert_checkpoint
 
-    folder = convert_checkpoint(source, target, format=target_format, progress=not quiet)
+    folder = convert_checkpoint(source, target, format=target_format, lm_head=lm_head, progress=not quiet)
     _print_folder(folder, as_json=as_json)
 
 
@@ -65,12 +79,26 @@ def info(model: str, *, context_length: int | None, kv_cache: Literal["bf16", "f
     Example: nemo-fast info smollm2-135m --context-length 8192
     """
     from nemo_fast._native import Checkpoint
+    from nemo_fast.conversion import SOURCE, SOURCE_HASH
+    from nemo_fast.model_layout import HEAD, dense_shapes
+    from nemo_fast.safetensors_writer import read_metadata
 
     folder = model_folder(model)
     checkpoint = Checkpoint(folder)
-    dense_types = {name: checkpoint.dense_dtype(name) for name in _dense_names(checkpoint.config)}
+    dense = dense_shapes(checkpoint.config)
+    if checkpoint.has_fp8_head:
+        dense.pop(HEAD, None)
+    dense_types = {name: checkpoint.dense_dtype(name) for name in dense}
     facts: dict[str, Any] = {"path": str(folder), "format": checkpoint_format(folder, checkpoint.layout)}
-    facts |= describe(dict(checkpoint.config), dense_types, checkpoint.file_bytes)
+    if checkpoint.layout == "packed":
+        metadata = read_metadata(checkpoint.files[0])
+        facts |= {
+            name: metadata.get(key, "unknown")
+            for name, key in (("source", SOURCE), ("source_sha256", SOURCE_HASH))
+        }
+    facts |= describe(
+        dict(checkpoint.config), dense_types, checkpoint.file_bytes, has_fp8_head=checkpoint.has_fp8_head
+    )
     context = min(context_length or 131_072, checkpoint.config["max_position_embeddings"])
     token_bytes = checkpoint.kv_cache_bytes_per_token(kv_cache)
     facts |= {
@@ -87,15 +115,23 @@ def info(model: str, *, context_length: int | None, kv_cache: Literal["bf16", "f
         click.echo(f"{name.replace('_', ' '):{width}}  {_shown(name, value)}")
 
 
-def describe(config: dict[str, Any], dense_types: Mapping[str, str], file_bytes: int) -> dict[str, Any]:
-    """Return what `info` shows of the weights. Bytes are those of the loaded model, in E4M3."""
+def describe(
+    config: dict[str, Any], dense_types: Mapping[str, str], file_bytes: int, *, has_fp8_head: bool
+) -> dict[str, Any]:
+    """Return what `info` shows of the weights. Bytes are those of the loaded model, linear layers in E4M3.
+
+    `dense_types`: the dtypes of what is not E4M3, by name.
+    """
     from nemo_fast.model_layout import dense_shapes, linear_shapes
 
     linear, dense = linear_shapes(config), dense_shapes(config)
     item_bytes = {"BF16": 2, "F16": 2, "F32": 4}
     # A projection is a byte a weight and a float32 scale a row.
-    linear_bytes = sum(rows * columns + 4 * rows for rows, columns in linear.values())
-    dense_bytes = sum(item_bytes[dense_types[name]] * math.prod(shape) for name, shape in dense.items())
+    matrices = list(linear.values())
+    if has_fp8_head:
+        matrices.append((config["vocab_size"], config["hidden_size"]))
+    linear_bytes = sum(rows * columns + 4 * rows for rows, columns in matrices)
+    dense_bytes = sum(item_bytes[dtype] * math.prod(dense[name]) for name, dtype in dense_types.items())
     return {
         "parameters": sum(math.prod(shape) for shape in (*linear.values(), *dense.values())),
         **{
@@ -117,19 +153,15 @@ def describe(config: dict[str, Any], dense_types: Mapping[str, str], file_bytes:
 
 
 def checkpoint_format(folder: Path, layout: str) -> str:
-    """Name a folder's layout and the quantization that its config announces."""
+    """Name a folder's layout and its quantization, as far as a config announces one."""
+    if layout == "packed":
+        return "packed (panel16), E4M3"
     config_file = folder / "config.json"
     if layout == "huggingface":
         quantization = json.loads(config_file.read_bytes()).get("quantization_config") or {}
         return f"Hugging Face, {quantization.get('quant_method', 'not quantized')}"
     quantization = json.loads((folder / "params.json").read_bytes()).get("quantization") or {}
     return f"Mistral, {quantization.get('qformat_weight', 'not quantized')}"
-
-
-def _dense_names(config: dict[str, Any]) -> list[str]:
-    from nemo_fast.model_layout import dense_shapes
-
-    return list(dense_shapes(config))
 
 
 def _shown(name: str, value: object) -> str:

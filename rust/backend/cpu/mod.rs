@@ -42,6 +42,8 @@ pub struct CpuBackend {
     rounded: Mutex<Rounded>,
     /// Room for the activations that logits are computed of.
     selected: Mutex<Vec<u16>>,
+    /// Room for those that a head in E4M3 is multiplied with.
+    fp8_selected: Mutex<Vec<f32>>,
     /// Room for what attention is cut into.
     attention: Mutex<attention::Scratch>,
 }
@@ -65,6 +67,7 @@ impl CpuBackend {
             level,
             rounded: Mutex::default(),
             selected: Mutex::default(),
+            fp8_selected: Mutex::default(),
             attention: Mutex::default(),
         })
     }
@@ -103,6 +106,10 @@ impl Backend for CpuBackend {
 
     fn gated_matrix(&self, gates: Fp8Rows, values: Fp8Rows) -> Result<Panels> {
         Ok(Panels::pack_gated(&gates, &values))
+    }
+
+    fn packed_matrix(&self, panels: Panels) -> Result<Panels> {
+        Ok(panels)
     }
 
     fn dense_matrix(&self, tensor: Tensor) -> Result<Tensor> {
@@ -166,5 +173,14 @@ impl Backend for CpuBackend {
     fn logits(&self, head: &Tensor, x: &Vec<f32>, selected: &Vec<u32>, count: usize, out: &mut Vec<f32>) {
         let mut narrowed = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
         dense::logits(self.level, &self.pool, &mut narrowed, head, x, &selected[..count], out);
+    }
+
+    fn fp8_logits(&self, head: &Panels, x: &Vec<f32>, selected: &Vec<u32>, count: usize, out: &mut Vec<f32>) {
+        let mut rows = self.fp8_selected.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.clear();
+        for &i in &selected[..count] {
+            rows.extend_from_slice(&x[i as usize * head.columns..][..head.columns]);
+        }
+        self.matmul(head, &rows, count, Epilogue::Store, out);
     }
 }
