@@ -18,7 +18,7 @@ from nemo_fast._native import Checkpoint, Engine, Tokenizer, __version__
 from nemo_fast.chat_answer import TextAnswer, ToolAnswer, chat_finish_reason
 from nemo_fast.model_prompts import ModelPrompts
 from nemo_fast.model_tokenizer import load_tokenizer
-from nemo_fast.progress import progress_bar
+from nemo_fast.progress import loading_bar
 from nemo_fast.results import (
     ChatChoice,
     ChatChunkChoice,
@@ -99,15 +99,7 @@ class Model(ModelPrompts):
         checkpoint = Checkpoint(folder, lm_head=lm_head)
         # The config decides which tokenizer fits, and the engine needs that tokenizer's table of bytes.
         tokenizer = load_tokenizer(folder, checkpoint.config["vocab_size"], chat_format)
-        with progress_bar("loading", checkpoint.file_bytes, progress=progress) as advance:
-            shown = 0
-
-            def report(layers: int, of_layers: int) -> None:
-                nonlocal shown
-                reached = checkpoint.file_bytes * layers // of_layers
-                advance(reached - shown)
-                shown = reached
-
+        with loading_bar(checkpoint.file_bytes, progress=progress) as report:
             engine = Engine(
                 checkpoint,
                 device=device,

@@ -45,6 +45,25 @@ def progress_bar(label: str, total: int, *, progress: bool) -> Iterator[Callable
         yield lambda amount: bar.advance(task, amount)
 
 
+@contextmanager
+def loading_bar(file_bytes: int, *, progress: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a model being loaded; the function it gives is told of layers done, and of how many.
+
+    >>> with loading_bar(100, progress=False) as report:
+    ...     report(1, 2)
+    """
+    with progress_bar("loading", file_bytes, progress=progress) as advance:
+        shown = 0
+
+        def report(layers: int, of_layers: int) -> None:
+            nonlocal shown
+            reached = file_bytes * layers // of_layers
+            advance(reached - shown)
+            shown = reached
+
+        yield report
+
+
 def _plain_lines(label: str, total: int) -> Callable[[int], None]:
     done = shown = 0
 

@@ -46,21 +46,13 @@ def bench(
     """
     from nemo_fast._native import Checkpoint, Engine
     from nemo_fast.engine_speed import head_name, measure
-    from nemo_fast.progress import progress_bar
+    from nemo_fast.progress import loading_bar
 
     checkpoint = Checkpoint(model_folder(model), lm_head=lm_head)
     head = head_name(checkpoint.config)
     head_dtype = "F8_E4M3" if checkpoint.has_fp8_head else checkpoint.dense_dtype(head)
     loading = given({"threads": threads, "context_length": context_length, "kv_cache": kv_cache})
-    with progress_bar("loading", checkpoint.file_bytes, progress=True) as advance:
-        shown = 0
-
-        def report(layers: int, of_layers: int) -> None:
-            nonlocal shown
-            reached = checkpoint.file_bytes * layers // of_layers
-            advance(reached - shown)
-            shown = reached
-
+    with loading_bar(checkpoint.file_bytes, progress=True) as report:
         engine = Engine(checkpoint, progress=report, **loading)
     found = measure(engine, head_dtype, prompt_tokens=prompt_tokens, new_tokens=new_tokens, rounds=rounds)
     engine.close()
