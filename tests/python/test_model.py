@@ -359,4 +359,12 @@ def test_build_info():
     assert info["version"] == nemo_fast.__version__
     assert info["profile"] in {"release", "debug"}
     assert info["cuda_driver"] is None
-    assert set(info) == {"version", "profile", "git_commit", "cpu_level", "cpu_level_refused", "cuda_driver"}
+    assert set(info) == {
+        "version",
+        "profile",
+        "git_commit",
+        "cpu_level",
+        "cpu_level_refused",
+        "engine_cpu_level",
+        "cuda_driver",
+    }
