@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::instruct_template::{self, BLANK_LINE, Block, check_run, check_texts, join, texts};
+use super::instruct_template::{self, AROUND_USER, BLANK_LINE, Block, check_run, check_texts, join, texts};
 use super::sinks::{Count, Sink, control_token};
 use super::validation::{self, awaited_behind, check_order};
 use super::{Message, Mode, PromptError, PromptOptions, Role, Tool, ToolCallIds, tool_json};
@@ -290,9 +290,6 @@ impl Step {
         self.assistant = None;
     }
 }
-
-/// The special tokens around the texts of a user.
-const AROUND_USER: usize = 2;
 
 impl UserText {
     fn add<T: AsRef<str>>(&mut self, message: &Message<T>, tokenizer: &Tokenizer) {

@@ -9,16 +9,13 @@
 
 use std::borrow::Cow;
 
-use super::instruct_template::{self, BLANK_LINE, Block, single_or_joined, system_prompt};
+use super::instruct_template::{self, AROUND_USER, BLANK_LINE, Block, single_or_joined, system_prompt};
 use super::sinks::Count;
 use super::validation::{self, check_order};
 use super::{Message, PromptError, PromptOptions, Request, Role};
 use crate::error::Error;
 use crate::generation::GenerationError;
 use crate::tokenizer::{Tokenizer, is_safe_between};
-
-/// The special tokens around the texts of a user.
-const AROUND_USER: usize = 2;
 
 /// In which order turns are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]

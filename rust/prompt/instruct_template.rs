@@ -27,6 +27,8 @@ use crate::tokenizer::special_tokens::{
 };
 
 pub(super) const BLANK_LINE: &str = "\n\n";
+/// The special tokens around the texts of a user.
+pub(super) const AROUND_USER: usize = 2;
 
 /// What a run of messages, or the tools, puts into a prompt.
 pub(super) enum Block<'a, T> {

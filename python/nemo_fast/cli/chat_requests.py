@@ -10,16 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nemo_fast._native import PromptError, TokenizerError
-from nemo_fast.cli.inputs import (
-    STDIN,
-    Found,
-    failure,
-    find_files,
-    is_folder,
-    names_or_stdin,
-    read_bytes,
-    shown,
-)
+from nemo_fast.cli.inputs import STDIN, read_bytes, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,16 +57,6 @@ class ChatFile(NamedTuple):
         for number, line in enumerate(self.content.split(b"\n"), start=1):
             if line.strip(b" \t\r"):
                 yield Place(self.path, number), line
-
-
-def chat_paths(names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the paths that names and globs mean, "-" for stdin."""
-    for name in names_or_stdin(names):
-        # A folder is left to `open`, which says that it is one.
-        for found in [Found(name)] if is_folder(name) else find_files(name):
-            if found.problem is not None:
-                raise failure(found.path, found.problem)
-            yield found.path
 
 
 def is_called_lines(path: str) -> bool:

@@ -11,14 +11,13 @@ from nemo_fast._native import ContextLengthError, FittedChat, NemoFastError, Tok
 from nemo_fast.cli.chat_requests import (
     Place,
     Refused,
-    chat_paths,
     parsed,
     read_chat_file,
     refusal_lines,
     request_of,
     shown_lines,
 )
-from nemo_fast.cli.inputs import shown
+from nemo_fast.cli.inputs import input_paths, shown
 from nemo_fast.cli.options import FILES, JSON, chat_options, given
 
 
@@ -118,7 +117,7 @@ def fit(
     options = given({"mode": mode, "tool_call_ids": tool_call_ids})
     results: list[dict[str, object]] = []
     outcomes: list[Fitted | TooLong | Refused] = []
-    for path in chat_paths(files):
+    for path in input_paths(files):
         first = len(outcomes)
         for place, content in read_chat_file(path).requests():
             outcomes.append(outcome := _fit(tokenizer, place, content, budget, options))

@@ -42,12 +42,18 @@ def read_inputs(names: tuple[str, ...]) -> Iterator[InputText]:
     Errors: `click.UsageError` without a name at a terminal, `OSError`, `click.ClickException` for a file that
     is not UTF-8.
     """
+    for path in input_paths(names):
+        yield InputText(shown(path), _text(path))
+
+
+def input_paths(names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the paths that the names and globs mean, or stdin's; errors: those of names in `read_inputs`."""
     for name in names_or_stdin(names):
         # A folder is left to `open`, which says that it is one.
         for found in [Found(name)] if is_folder(name) else find_files(name):
             if found.problem is not None:
                 raise failure(found.path, found.problem)
-            yield InputText(shown(found.path), _text(found.path))
+            yield found.path
 
 
 def names_or_stdin(names: tuple[str, ...]) -> tuple[str, ...]:

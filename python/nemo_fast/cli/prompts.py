@@ -14,7 +14,6 @@ from nemo_fast._native import NemoFastError, RequestCounts, Tokenizer
 from nemo_fast.cli.chat_requests import (
     Place,
     Refused,
-    chat_paths,
     is_called_lines,
     read_chat_file,
     refusal_lines,
@@ -23,7 +22,7 @@ from nemo_fast.cli.chat_requests import (
 )
 from nemo_fast.cli.count_tree import Counted
 from nemo_fast.cli.counting import budget_fields, budgets_exceeded, excess, total
-from nemo_fast.cli.inputs import STDIN, shown
+from nemo_fast.cli.inputs import STDIN, input_paths, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +77,7 @@ def count_prompts(
 ) -> NoReturn:
     """Count the requests of files and exit: with 3 over a budget, with 1 if a request is refused."""
     tokenizer = Tokenizer()
-    files = [_count_file(tokenizer, path, options) for path in chat_paths(names)]
+    files = [_count_file(tokenizer, path, options) for path in input_paths(names)]
     counts = [Counted(file.path, sum(file.tokens)) for file in files]
     over = [
         *_requests_over(files, budgets.request_budget),
@@ -137,7 +136,7 @@ def encode_prompts(
     tokenizer = Tokenizer()
     files: list[dict[str, object]] = []
     refused: list[Refused] = []
-    for path in chat_paths(names):
+    for path in input_paths(names):
         results: list[dict[str, object]] = []
         for place, content in read_chat_file(path).requests():
             ids: list[int] = []
