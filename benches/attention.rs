@@ -34,11 +34,11 @@ fn main() {
     println!("{} threads, kernels {}", backend.threads(), backend.level().name());
     for context in CONTEXTS {
         for format in [KvFormat::Bf16, KvFormat::Fp8] {
-            let limits = backend.limits();
+            let limits = backend.limits().expect("memory");
             attention(&backend, limits, context, format);
         }
     }
-    head(&backend, backend.limits());
+    head(&backend, backend.limits().expect("memory"));
 }
 
 fn attention(backend: &CpuBackend, limits: Limits, context: usize, format: KvFormat) {

@@ -1,8 +1,8 @@
 //! Speed of the products with E4M3 weights, as shares of what this machine can read and multiply.
 //!
-//! `cargo bench --bench matmul [-- THREADS]` prints for each number of tokens: bytes of weights read in a second and their
-//! share of the read speed of memory, operations in a second and their share of the peak of bf16 products. The weights
-//! (Nemo's down projection, several times) do not fit the caches. Best of several rounds.
+//! `cargo bench --bench matmul [-- THREADS [ROWS COLUMNS]]` prints for each number of tokens: bytes of weights read in a second
+//! and their share of the read speed of memory, operations in a second and their share of the peak of bf16 products. The
+//! weights (Nemo's down projection, or what is asked for, several times) do not fit the caches. Best of several rounds.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -13,27 +13,30 @@ use nemo_fast::backend::cpu::CpuBackend;
 use nemo_fast::backend::{Backend, Epilogue};
 use nemo_fast::fp8::Fp8Rows;
 
-const ROWS: usize = 5_120;
-const COLUMNS: usize = 14_336;
-const MATRICES: usize = 8;
+/// Bytes of all matrices.
+const BYTES: usize = 560 << 20;
 const ROUNDS: usize = 7;
 
 fn main() {
     // Cargo adds `--bench`.
-    let threads = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(2);
+    let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let threads = numbers.first().copied().unwrap_or(2);
+    let (rows, columns) =
+        if let [_, rows, columns] = numbers[..] { (rows, columns) } else { (5_120, 14_336) };
     let backend = CpuBackend::new(NonZero::new(threads)).expect("threads");
-    let matrices: Vec<_> = (0..MATRICES).map(|seed| matrix(&backend, seed)).collect();
+    let matrices: Vec<_> =
+        (0..BYTES / rows / columns).map(|seed| matrix(&backend, rows, columns, seed)).collect();
     println!("{} threads, kernels {}", backend.threads(), backend.level().name());
     for tokens in [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 32, 64, 128, 256, 512] {
-        let limits = backend.limits();
-        let x = backend.buffer(tokens, COLUMNS).expect("memory");
-        let mut out = backend.buffer(tokens, ROWS).expect("memory");
+        let limits = backend.limits().expect("memory");
+        let x = backend.buffer(tokens, columns).expect("memory");
+        let mut out = backend.buffer(tokens, rows).expect("memory");
         let time = best(|| {
             for matrix in &matrices {
                 backend.matmul(matrix, &x, tokens, Epilogue::Store, &mut out);
             }
         });
-        let weights = (ROWS * COLUMNS * MATRICES) as f64;
+        let weights = (rows * columns * matrices.len()) as f64;
         let read = weights / time.as_secs_f64();
         let operations = 2.0 * read * tokens as f64;
         println!(
@@ -47,9 +50,14 @@ fn main() {
     }
 }
 
-fn matrix(backend: &CpuBackend, seed: usize) -> <CpuBackend as Backend>::Fp8Matrix {
-    let codes = (0..ROWS * COLUMNS).map(|index| ((index * 31 + seed) % 0x78) as u8).collect();
-    backend.fp8_matrix(Fp8Rows { codes, scales: vec![1.0; ROWS], columns: COLUMNS }).expect("memory")
+fn matrix(
+    backend: &CpuBackend,
+    rows: usize,
+    columns: usize,
+    seed: usize,
+) -> <CpuBackend as Backend>::Fp8Matrix {
+    let codes = (0..rows * columns).map(|index| ((index * 31 + seed) % 0x78) as u8).collect();
+    backend.fp8_matrix(Fp8Rows { codes, scales: vec![1.0; rows], columns }).expect("memory")
 }
 
 fn best(mut work: impl FnMut()) -> Duration {

@@ -1,114 +1,221 @@
-"""Measure the engine on this CPU: Nemo's shape with four layers and SmolLM2, at each level of its kernels.
+"""Measure the engine on this CPU beside others: Nemo's shape with four layers, and SmolLM2's.
 
-    python benches/python/cpu_engine.py                  about five minutes; writes benches/results
+    python benches/python/cpu_engine.py                  half an hour; writes benches/results
     python benches/python/cpu_engine.py --no-write --rounds 1
+    python benches/python/cpu_engine.py --layers 40      the whole of Nemo's shape
 
-Each row is a run of `nemo-fast bench` in a process of its own, with the limits of the machine measured in the
-same rounds: decoding is a share of the speed at which memory is read, prompts of the peak of bf16 products.
-The weights of Nemo's shape are random (`synthetic_nemo.py`) and kept in the cache folder.
+In each round every engine runs once, in a process of its own, and `nemo-fast bench` measures what the
+machine can do at most: decoding is a share of the speed at which memory is read, prompts of the peak of bf16
+products. The weights are random (`synthetic_nemo.py`) and kept in the cache folder, ours in E4M3 and the
+others' in Q8_0. Peers are those that `engine_peers.py` has built.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
+import statistics
 import tempfile
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import engine_runs
 import machine
 import synthetic_nemo
+from engine_peers import IK, LLAMA, Peer
 
 import nemo_fast
 from nemo_fast.cache import cache_folder
 
-LEVELS = ("avx512", "avx2")
-COLUMNS = [
-    "model",
-    "kernels",
-    "threads",
-    "memory read",
-    "decode",
-    "share of memory",
-    "4 at once",
-    "prompt of 512",
-    "share of peak",
-]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SEQUENCES = 4
+PROMPT = 512
+NEW = 32
+CONTEXT = 16_384
+# Read for a token, and the same of llama.cpp's Q8_0: 34 bytes for 32 weights.
+Q8_0_BYTES = 34 / 32
+
+
+@dataclass(frozen=True)
+class Model:
+    """One shape, in our format and the others'."""
+
+    title: str
+    folder: Path
+    gguf: Path
+    threads: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An engine in one setting: what it measures of a model, by name."""
+
+    title: str
+    speeds: Callable[[Model, int], dict[str, float]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-write", action="store_true")
     options = parser.parse_args()
-    nemo = packed_nemo(options.layers)
-    models = {f"Nemo's shape, {options.layers} layers": nemo, "SmolLM2-135M": nemo_fast.pull("smollm2-135m")}
     load = os.getloadavg()[0]
-    rows = [
-        row(name, folder, level, threads, options.rounds)
-        for name, folder in models.items()
-        for level in LEVELS
-        for threads in (1, 2)
-    ]
+    nemo = nemo_model(options.layers)
+    whole = options.layers >= synthetic_nemo.LAYERS
+    models = [nemo] if whole else [nemo, smollm2_model()]
+    peers = [peer for peer in (LLAMA, IK) if peer.is_built]
     lines = [
-        *machine.heading("Speed of the engine on the CPU", ("numpy",)),
-        f"- medians of {options.rounds} rounds, load average before {load:.2f}",
-        "- linear layers in E4M3, KV cache in BF16; head in E4M3 (Nemo's shape) or BF16 (SmolLM2)",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        "|" + "---|" * len(COLUMNS),
-        *rows,
+        *machine.heading("The engine on the CPU", ("numpy",)),
+        f"- {'; '.join(peer.title for peer in peers) or 'no peers: none is built'}",
+        f"- medians of {options.rounds} rounds in turns, load average before {load:.2f}",
+        "- ours: E4M3 (SmolLM2's head BF16), KV cache BF16; peers: Q8_0, KV cache F16",
     ]
+    for model in models:
+        for threads in model.threads:
+            lines += ["", f"## {model.title}, threads: {threads}", ""]
+            lines += speed_table(model, threads, contenders(peers), options.rounds)
+    lines += ["", f"## Behind a context of {CONTEXT:,} tokens ({nemo.title})", "", *context_table(nemo)]
+    lines += ["", f"## Start and memory ({nemo.title})", "", *start_table(nemo, peers, options.rounds)]
     result = "\n".join(lines) + "\n"
     print(result)
     if not options.no_write:
-        path = machine.result_file("cpu-engine")
+        path = machine.result_file("cpu-engine-40-layers" if whole else "cpu-engine")
         path.write_text(result, encoding="utf-8")
         print(f"written to {path}")
 
 
-def packed_nemo(layers: int) -> Path:
-    """Return a packed folder of Nemo's shape with a head in E4M3, made if it is not there."""
+def nemo_model(layers: int) -> Model:
+    """Return Nemo's shape with a head in E4M3, packed, and as Q8_0; made if they are not there."""
+    config = {**synthetic_nemo.CONFIG, "num_hidden_layers": layers}
     folder = cache_folder() / "benches" / f"nemo-{layers}-layers"
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=cache_folder()) as source:
-            synthetic_nemo.write_folder(Path(source), {**synthetic_nemo.CONFIG, "num_hidden_layers": layers})
+            synthetic_nemo.write_folder(Path(source), config)
             nemo_fast.convert(source, folder, lm_head="fp8")
-    return folder
+    threads = (1, 2) if layers < synthetic_nemo.LAYERS else (2,)
+    return Model(f"Nemo's width, {layers} layers", folder, q8_0(folder.name, config), threads)
 
 
-def row(name: str, folder: Path, level: str, threads: int, rounds: int) -> str:
-    """Return a line of the table."""
-    found = measured(folder, level, threads, rounds)
-    dots = found.get("prefill_share_of_dot_peak")
-    cells = [
-        name,
-        found["kernels"],
-        str(threads),
-        f"{found['memory_read_bytes_per_second'] / 1e9:.1f} GB/s",
-        f"{found['decode_tokens_per_second_batch_1']:.1f} tokens/s",
-        f"{100 * found['decode_share_of_memory_read']:.0f} %",
-        f"{found['decode_tokens_per_second_batch_4']:.1f} tokens/s",
-        f"{found['prefill_tokens_per_second']:.0f} tokens/s",
-        "-"
-        if dots is None
-        else f"{100 * dots:.0f} % of {found['dot_operations_per_second'] / 1e9:.0f} GFLOP/s",
-    ]
-    return f"| {' | '.join(cells)} |"
+def smollm2_model() -> Model:
+    """Return SmolLM2-135M, and random weights of its shape as Q8_0."""
+    folder = nemo_fast.pull("smollm2-135m")
+    config = dict(nemo_fast.Model.load(folder).config)
+    return Model("SmolLM2-135M", folder, q8_0("smollm2-135m", config), (1, 2))
 
 
-def measured(folder: Path, level: str, threads: int, rounds: int) -> dict[str, Any]:
-    """Return what `nemo-fast bench --json` prints."""
-    command = [sys.executable, "-m", "nemo_fast", "bench", str(folder), "--json", "--rounds", str(rounds)]
-    command += ["--threads", str(threads), "--context-length", "1024"]
-    environment = {**os.environ, "NEMO_FAST_CPU": level}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)  # noqa: S603
-    found: dict[str, Any] = json.loads(done.stdout)
+def q8_0(name: str, config: dict[str, Any]) -> Path:
+    """Return the file of a shape for the peers."""
+    path = cache_folder() / "benches" / f"{name}-q8_0.gguf"
+    if not path.exists():
+        half = path.with_suffix(".part")
+        synthetic_nemo.write_gguf(half, config)
+        half.rename(path)
+    return path
+
+
+def contenders(peers: list[Peer]) -> Iterator[Contender]:
+    """Yield our engine in its settings, then the peers."""
+    yield Contender("nemo_fast", ours)
+    yield Contender('nemo_fast, prefill="int8"', partial(ours, options=("--prefill", "int8")))
+    yield Contender("nemo_fast, AVX-512 without BF16", partial(ours, level="avx512"))
+    yield Contender("nemo_fast, AVX2", partial(ours, level="avx2"))
+    for peer in peers:
+        yield Contender(peer.name, partial(theirs, peer))
+
+
+def ours(model: Model, threads: int, *, level: str = "", options: tuple[str, ...] = ()) -> dict[str, float]:
+    """Return what `nemo-fast bench` finds in one round."""
+    sizes = ("--prompt-tokens", str(PROMPT), "--new-tokens", str(NEW), "--context-length", "1024")
+    found = engine_runs.bench(model.folder, threads, *sizes, *options, level=level)
+    return {
+        "decode": found["decode_tokens_per_second_batch_1"],
+        "several": found["decode_tokens_per_second_batch_4"],
+        "prefill": found["prefill_tokens_per_second"],
+        "bytes": found["bytes_read_per_token"],
+        "operations": found["operations_per_prompt_token"],
+        "read": found["memory_read_bytes_per_second"],
+        "dots": found.get("dot_operations_per_second", 0.0),
+    }
+
+
+def theirs(peer: Peer, model: Model, threads: int) -> dict[str, float]:
+    """Return what a peer's own benchmark finds; its limits are those that ours found in the same round."""
+    found = peer.speeds(model.gguf, threads, prompt=PROMPT, new=NEW)
+    if "llama-batched-bench" in peer.programs:
+        found["several"] = peer.several(model.gguf, threads, sequences=SEQUENCES, new=NEW)
     return found
+
+
+def speed_table(model: Model, threads: int, engines: Iterator[Contender], rounds: int) -> list[str]:
+    """Return the lines of a table: a row for each engine."""
+    all_engines = list(engines)
+    found: dict[str, list[dict[str, float]]] = {engine.title: [] for engine in all_engines}
+    for _ in range(rounds):
+        for engine in all_engines:
+            found[engine.title].append(engine.speeds(model, threads))
+    first = median(found[all_engines[0].title])
+    read, dots = first["read"], first["dots"]
+    lines = [
+        f"Memory is read at {read / 1e9:.1f} GB/s; the peak of bf16 products is {dots / 1e9:.0f} GFLOP/s.",
+        "",
+        f"| engine | decode | of memory | {SEQUENCES} at once | over one | prompt of {PROMPT} | of peak |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for title, rows in found.items():
+        row = median(rows)
+        weight_bytes = row.get("bytes", first["bytes"] * Q8_0_BYTES)
+        several = row.get("several")
+        cells = [
+            title,
+            f"{row['decode']:.1f} tokens/s",
+            f"{100 * row['decode'] * weight_bytes / read:.0f} %",
+            f"{several:.1f} tokens/s" if several else "-",
+            f"{several / row['decode']:.1f} x" if several else "-",
+            f"{row['prefill']:.0f} tokens/s",
+            f"{100 * row['prefill'] * first['operations'] / dots:.0f} %",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def median(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each number."""
+    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+
+
+def context_table(model: Model) -> list[str]:
+    """Return how much slower decoding is behind a long context, beside how much more is read."""
+    lines = ["| KV cache | decode | behind the context | slower | more bytes |", "|---|---|---|---|---|"]
+    for kv_cache in ("bf16", "fp8"):
+        found = engine_runs.bench(
+            *(model.folder, max(model.threads), "--kv-cache", kv_cache),
+            *("--context-tokens", str(CONTEXT), "--context-length", str(CONTEXT + 1024)),
+        )
+        before = found["decode_tokens_per_second_batch_1"]
+        behind = found["decode_tokens_per_second_behind_context"]
+        more = found["kv_cache_bytes_per_token"] * CONTEXT / found["bytes_read_per_token"]
+        slower = f"{100 * (before / behind - 1):.0f} % | {100 * more:.0f} %"
+        lines.append(f"| {kv_cache} | {before:.1f} tokens/s | {behind:.1f} tokens/s | {slower} |")
+    return lines
+
+
+def start_table(model: Model, peers: list[Peer], rounds: int) -> list[str]:
+    """Return the time of a process to its first token, files being in the page cache, and its memory."""
+    threads = max(model.threads)
+    commands = {"nemo_fast": engine_runs.first_token(model.folder, threads)}
+    commands |= {peer.name: peer.start(model.gguf, threads) for peer in peers}
+    lines = ["| engine | start to first token | private memory at the end |", "|---|---|---|"]
+    for name, command in commands.items():
+        engine_runs.started(command)  # the file is read to the page cache
+        runs = [engine_runs.started(command) for _ in range(rounds)]
+        seconds = statistics.median(run.seconds for run in runs)
+        lines.append(f"| {name} | {seconds:.2f} s | {max(run.private_bytes for run in runs) / 1e6:.0f} MB |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ CONFIG: dict[str, Any] = {
         },
     },
 }
+# Of the whole model.
+LAYERS = 40
 # Random values are drawn once and repeated.
 DRAWN = 1 << 22
 # As wide as a trained model's: about 0.02 a weight.
@@ -144,7 +146,8 @@ def write_gguf(path: Path, config: dict[str, Any]) -> None:
     ones = np.ones(config["hidden_size"], np.float32)
     embedding = (config["vocab_size"], config["hidden_size"])
     add("token_embd.weight", embedding)
-    add("output.weight", embedding)
+    if not config["tie_word_embeddings"]:
+        add("output.weight", embedding)
     writer.add_tensor("output_norm.weight", ones)
     for name, shape in linear_shapes(config).items():
         _, _, layer, _, projection, _ = name.split(".")

@@ -41,19 +41,28 @@ def decode_bytes(config: Mapping[str, Any], head_dtype: str) -> int:
 
 
 def measure(
-    engine: Engine, head_dtype: str, *, prompt_tokens: int = 512, new_tokens: int = 32, rounds: int = 3
+    engine: Engine,
+    head_dtype: str,
+    *,
+    prompt_tokens: int = 512,
+    new_tokens: int = 32,
+    context_tokens: int = 0,
+    rounds: int = 3,
 ) -> dict[str, Any]:
     """Return speeds, the median of some rounds, and their shares of the limits of the same rounds.
 
-    Prompts are ids of no meaning, and nothing ends an answer early. Errors: `ContextLengthError` where
-    `prompt_tokens` or the new tokens do not fit the context.
+    Prompts are ids of no meaning, and nothing ends an answer early. With `context_tokens`, decoding is
+    measured behind so many tokens, too. Errors: `ContextLengthError` where these or the prompt do not fit the
+    context with the new tokens.
     """
     config = engine.config
     bytes_per_token = decode_bytes(config, head_dtype)
     # The head is used for the last token only.
     vocabulary, hidden = dense_shapes(config)[EMBEDDING]
     operations = 2 * sum(rows * columns for rows, columns in linear_shapes(config).values())
-    prompt = [(position * 7919 + 1) % vocabulary for position in range(prompt_tokens)]
+    operations += 2 * vocabulary * hidden // prompt_tokens
+    longest = [(position * 7919 + 1) % vocabulary for position in range(max(prompt_tokens, context_tokens))]
+    prompt, context = longest[:prompt_tokens], longest[:context_tokens]
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         read, dots = engine.limits()
@@ -67,18 +76,21 @@ def measure(
             "prefill_tokens_per_second": prefill,
             "decode_share_of_memory_read": one * bytes_per_token / read,
         }
+        if context:
+            values["decode_tokens_per_second_behind_context"] = _decode_speed(engine, context, 1, new_tokens)
         if dots is not None:
-            of_prompt = operations + 2 * vocabulary * hidden / prompt_tokens
             values["dot_operations_per_second"] = dots
-            values["prefill_share_of_dot_peak"] = prefill * of_prompt / dots
+            values["prefill_share_of_dot_peak"] = prefill * operations / dots
         for name, value in values.items():
             found.setdefault(name, []).append(value)
     return {
         "kernels": engine.kernels,
         "threads": engine.threads,
         "bytes_read_per_token": bytes_per_token,
+        "operations_per_prompt_token": operations,
         "prompt_tokens": prompt_tokens,
         "new_tokens": new_tokens,
+        "context_tokens": context_tokens,
         **{name: statistics.median(values) for name, values in found.items()},
     }
 

@@ -242,4 +242,12 @@ pub enum DeviceError {
         /// Bytes of memory that this process may use, where that is known.
         total: Option<usize>,
     },
+    /// No memory to measure the limits of the machine with.
+    #[error("measuring the speed of memory needs {bytes} bytes: {source}")]
+    MeasurementMemory {
+        /// Bytes to read.
+        bytes: usize,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
 }

@@ -152,9 +152,10 @@ impl Engine {
     }
 
     /// What the machine can do at most with these threads: bytes read from memory in a second, and operations of bf16
-    /// products, None where the kernels in use have no instruction for them. Takes a second and 1 GiB.
+    /// products, None where the kernels in use have no instruction for them. Takes a second and 1 GiB;
+    /// raises `DeviceError` where that is not there.
     fn limits(&self, py: Python<'_>) -> PyResult<(f64, Option<f64>)> {
-        let limits = self.with(py, |open| Ok(open.engine.model().backend.limits()))?;
+        let limits = self.with(py, |open| open.engine.model().backend.limits())?;
         Ok((limits.read_bytes_per_second, limits.dot_operations_per_second))
     }
 

@@ -15,6 +15,12 @@ from nemo_fast.cli.options import JSON, given, loading_options
 @MODEL
 @click.option("--prompt-tokens", type=click.IntRange(min=16), default=512, show_default=True)
 @click.option("--new-tokens", type=click.IntRange(min=4), default=32, show_default=True)
+@click.option(
+    "--context-tokens",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Measure decoding behind so many tokens, too.",
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option(
     "--lm-head",
@@ -30,11 +36,12 @@ def bench(
     *,
     prompt_tokens: int,
     new_tokens: int,
+    context_tokens: int,
     rounds: int,
     lm_head: Literal["source", "fp8"],
     threads: int | None,
     context_length: int | None,
-    kv_cache: str,
+    kv_cache: Literal["bf16", "fp8"],
     as_json: bool,
 ) -> None:
     """Measure decoding, prompts and the limits of memory and processor in turns; print the medians.
@@ -54,7 +61,15 @@ def bench(
     loading = given({"threads": threads, "context_length": context_length, "kv_cache": kv_cache})
     with loading_bar(checkpoint.file_bytes, progress=True) as report:
         engine = Engine(checkpoint, progress=report, **loading)
-    found = measure(engine, head_dtype, prompt_tokens=prompt_tokens, new_tokens=new_tokens, rounds=rounds)
+    found = measure(
+        engine,
+        head_dtype,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        context_tokens=context_tokens,
+        rounds=rounds,
+    )
+    found["kv_cache_bytes_per_token"] = checkpoint.kv_cache_bytes_per_token(kv_cache)
     engine.close()
     if as_json:
         click.echo(json.dumps(found))

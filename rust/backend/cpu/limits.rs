@@ -1,20 +1,27 @@
 //! What the machine can do at most: bytes read from memory, and products of pairs of bf16. Speeds are shares of these.
 
-#![allow(unsafe_code, reason = "calls of functions for one kind of processor, and their loads")]
+#![allow(unsafe_code, reason = "the call of a function for one kind of processor")]
 
+use std::array;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use memmap2::MmapMut;
+
 use super::ThreadPool;
 use super::level::KernelLevel;
+use crate::backend::DeviceError;
 
 /// Bytes that are read: many times what the caches hold.
 const BYTES: usize = 1 << 30;
 /// Streams of a thread: a single one does not keep its prefetchers busy.
 const STREAMS: usize = 4;
-const ROUNDS: usize = 5;
+/// Bytes of a stream before all of them move on: a panel of Nemo's width. Streams that are a power of two of bytes apart
+/// meet in the same banks of memory and sets of the caches, and are read at half of the speed.
+const STRETCH: usize = 16 * 5_120;
+const ROUNDS: u32 = 12;
 
-/// The most that was measured.
+/// What was measured, over half a second each.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes read from memory in a second, by all threads.
@@ -24,83 +31,61 @@ pub struct Limits {
 }
 
 /// Measures a device of so many threads; takes about a second and a gigabyte of memory.
-pub(super) fn measure(pool: &ThreadPool, level: KernelLevel) -> Limits {
-    let memory = vec![1_u8; BYTES];
-    let part = BYTES / pool.threads();
-    let read = best(|| {
+pub(super) fn measure(pool: &ThreadPool, level: KernelLevel) -> Result<Limits, DeviceError> {
+    let memory = memory().map_err(|source| DeviceError::MeasurementMemory { bytes: BYTES, source })?;
+    let part = BYTES / pool.threads() / (STREAMS * STRETCH) * (STREAMS * STRETCH);
+    let read = mean(|| {
         pool.run(pool.threads(), &|thread| {
             let part = &memory[thread * part..(thread + 1) * part];
-            black_box(sum(level, part));
+            black_box(level.run(|| all_bits(part)));
         });
     });
     let dots = (level == KernelLevel::Avx512Bf16).then(|| {
         const STEPS: usize = 2_000_000;
-        let time = best(|| {
+        let time = mean(|| {
             pool.run(pool.threads(), &|_thread| dot_chains(STEPS));
         });
         (STEPS * CHAINS * 64 * pool.threads()) as f64 / time.as_secs_f64()
     });
-    Limits {
+    Ok(Limits {
         read_bytes_per_second: (part * pool.threads()) as f64 / read.as_secs_f64(),
         dot_operations_per_second: dots,
-    }
+    })
 }
 
-fn best(mut work: impl FnMut()) -> Duration {
-    let time = |()| {
-        let start = Instant::now();
-        work();
-        start.elapsed()
-    };
-    (0..ROUNDS).map(|_| ()).map(time).min().unwrap_or_default()
+/// The mean of some rounds: what lasts, as decoding does, and not what a lucky moment gives.
+fn mean(mut work: impl FnMut()) -> Duration {
+    work();
+    let start = Instant::now();
+    (0..ROUNDS).for_each(|_| work());
+    start.elapsed() / ROUNDS
 }
 
-/// Reads all bytes.
-fn sum(level: KernelLevel, bytes: &[u8]) -> u64 {
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a pool's level is one that the processor has.
-        KernelLevel::Avx512Bf16 => unsafe { sum_avx512(bytes) },
-        _ => {
-            let words = bytemuck::pod_align_to::<u8, u64>(bytes).1;
-            let parts: Vec<&[u64]> = words.chunks_exact(words.len() / STREAMS).collect();
-            let mut sums = [0_u64; STREAMS];
-            for at in (0..parts[0].len() - 7).step_by(8) {
-                for (sum, part) in sums.iter_mut().zip(&parts) {
-                    *sum = part[at..at + 8].iter().fold(*sum, |sum, word| sum ^ word);
-                }
-            }
-            sums.iter().fold(0, |sum, part| sum ^ part)
-        }
-    }
+/// Bytes that are there, on huge pages where the system has them: the most that can be read, whatever pages weights lie on.
+fn memory() -> std::io::Result<MmapMut> {
+    let mut memory = MmapMut::map_anon(BYTES)?;
+    #[cfg(target_os = "linux")]
+    // Without huge pages the measurement is a little lower.
+    let _advice = memory.advise(memmap2::Advice::HugePage);
+    memory.fill(1);
+    Ok(memory)
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn sum_avx512(bytes: &[u8]) -> u64 {
-    use std::arch::x86_64::{
-        _MM_HINT_T0, _mm_prefetch, _mm512_loadu_si512, _mm512_or_si512, _mm512_reduce_or_epi64,
-        _mm512_setzero_si512,
-    };
-    /// Bytes ahead of the reading, as the kernels do it.
-    const AHEAD: usize = 2_048;
-    let part = bytes.len() / STREAMS / 256 * 256;
-    let mut sums = [_mm512_setzero_si512(); STREAMS];
-    for at in (0..part).step_by(256) {
-        for (stream, sum) in sums.iter_mut().enumerate() {
-            for line in 0..4 {
-                // SAFETY: `STREAMS` parts of `part` bytes are in the slice, and `part` is a multiple of 256; a prefetch beyond
-                // it reads nothing.
-                let values = unsafe {
-                    let line = bytes.as_ptr().add(stream * part + at + line * 64);
-                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(AHEAD).cast());
-                    _mm512_loadu_si512(line.cast())
-                };
-                *sum = _mm512_or_si512(*sum, values);
+/// Reads all bytes: whole [`STRETCH`]es of all [`STREAMS`].
+#[inline(always)]
+fn all_bits(bytes: &[u8]) -> u64 {
+    const WORDS: usize = STRETCH / size_of::<u64>();
+    const LINE: usize = 8;
+    let mut sums = [[0; LINE]; STREAMS];
+    for stretches in bytemuck::cast_slice(bytes).chunks_exact(STREAMS * WORDS) {
+        let streams: [&[u64]; STREAMS] = array::from_fn(|stream| &stretches[stream * WORDS..][..WORDS]);
+        for at in (0..WORDS).step_by(LINE) {
+            for (sum, stream) in sums.iter_mut().zip(&streams) {
+                sum.iter_mut().zip(&stream[at..at + LINE]).for_each(|(sum, word)| *sum |= word);
             }
         }
     }
-    sums.iter().fold(0, |all, sum| all | _mm512_reduce_or_epi64(*sum)).cast_unsigned()
+    sums.iter().flatten().fold(0, |all, sum| all | sum)
 }
 
 /// Independent chains: enough to hide the latency of a step.

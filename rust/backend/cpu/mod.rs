@@ -73,8 +73,8 @@ impl CpuBackend {
     }
 
     /// What this machine can do at most with these threads: measured, which takes about a second and 1 GiB.
-    pub fn limits(&self) -> Limits {
-        limits::measure(&self.pool, self.level)
+    pub fn limits(&self) -> Result<Limits> {
+        Ok(limits::measure(&self.pool, self.level)?)
     }
 
     /// The kernels in use.

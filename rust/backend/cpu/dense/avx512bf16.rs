@@ -11,10 +11,12 @@
 #![allow(unsafe_code, reason = "loads through pointers whose bounds are checked once a call")]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_castsi512_si256, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
-    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_maskz_loadu_epi16,
-    _mm512_maskz_loadu_epi32, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    __m512, __m512bh, __m512i, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps,
+    _mm_movehl_ps, _mm_prefetch, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_loadu_si256,
+    _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512, _mm512_castps512_ps256,
+    _mm512_castsi512_ps, _mm512_castsi512_si256, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_epi32,
+    _mm512_setzero_ps, _mm512_shuffle_f64x2, _mm512_slli_epi32,
 };
 
 use super::Operands;
@@ -24,6 +26,8 @@ use crate::checkpoint::Dtype;
 const ROWS: usize = 4;
 /// Tokens at a time.
 const TOKENS: usize = 3;
+/// Bytes ahead of the reading, at least; longer rows are fetched while those before them are read.
+const AHEAD: usize = 16 << 10;
 /// Registers of an output.
 const REGISTERS: usize = 2;
 
@@ -87,39 +91,72 @@ fn some<const KIND: u8, const R: usize, const T: usize>(
     let weights: [*const u8; R] =
         std::array::from_fn(|r| operands.weights[(row + r) * row_bytes..][..row_bytes].as_ptr());
     let x: [*const u16; T] = std::array::from_fn(|t| operands.x(token + t).as_ptr());
-    let step = if KIND == BF16 { 32 } else { 16 };
+    let ahead = weights[0].wrapping_add(AHEAD.max(R * row_bytes));
     let mut sums = [[[_mm512_setzero_ps(); REGISTERS]; T]; R];
-    for first in (0..columns).step_by(REGISTERS * step) {
-        for register in 0..REGISTERS {
-            let at = first + register * step;
-            // SAFETY: a row of activations is filled up to whole steps of both registers.
-            let x: [__m512i; T] = std::array::from_fn(|t| unsafe { load_x::<KIND>(x[t].add(at)) });
-            for r in 0..R {
-                // SAFETY: a row has `columns` weights; no more than what is left is loaded.
-                let loaded =
-                    unsafe { load::<KIND>(weights[r].wrapping_add(at * size), columns.saturating_sub(at)) };
-                // A fetch beyond the matrix reads nothing.
-                let ahead = weights[r].wrapping_add(ROWS * row_bytes + at * size);
-                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
-                for t in 0..T {
-                    sums[r][t][register] = add_product::<KIND>(sums[r][t][register], loaded, x[t]);
-                }
-            }
+    let step = REGISTERS * if KIND == BF16 { 32 } else { 16 };
+    let whole = columns / step * step;
+    for first in (0..whole).step_by(step) {
+        for line in 0..R * REGISTERS * step * size / 128 {
+            // A fetch beyond the matrix reads nothing.
+            _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(first * size * R + line * 64).cast());
         }
+        // SAFETY: all rows have that many columns from `first` on.
+        unsafe { add_step::<KIND, R, T>(&mut sums, weights, x, first, usize::MAX) };
+    }
+    if whole < columns {
+        // SAFETY: rows have what is left; activations are filled up to a whole step.
+        unsafe { add_step::<KIND, R, T>(&mut sums, weights, x, whole, columns - whole) };
     }
     for (r, sums) in sums.iter().enumerate() {
         for (t, &[first, second]) in sums.iter().enumerate() {
-            let mut lanes = [0.0_f32; 16];
-            // SAFETY: sixteen floats.
-            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), _mm512_add_ps(first, second)) };
-            for half in [8, 4, 2, 1] {
-                for lane in 0..half {
-                    lanes[lane] += lanes[lane + half];
-                }
-            }
-            products(row + r, token + t, lanes[0]);
+            products(row + r, token + t, sum_of_lanes(_mm512_add_ps(first, second)));
         }
     }
+}
+
+/// Adds the products of a step of columns, of which `left` are there.
+///
+/// # Safety
+/// Each of `weights` has so many columns from `first` on, or a whole step, and each of `x` a whole step.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[allow(clippy::needless_range_loop, reason = "several arrays go by the same index, and stay registers")]
+unsafe fn add_step<const KIND: u8, const R: usize, const T: usize>(
+    sums: &mut [[[__m512; REGISTERS]; T]; R],
+    weights: [*const u8; R],
+    x: [*const u16; T],
+    first: usize,
+    left: usize,
+) {
+    let (width, size) = match KIND {
+        BF16 => (32, 2),
+        F16 => (16, 2),
+        _ => (16, 4),
+    };
+    for register in 0..REGISTERS {
+        let (at, left) = (first + register * width, left.saturating_sub(register * width));
+        // SAFETY: the caller's promise.
+        let x: [__m512i; T] = std::array::from_fn(|t| unsafe { load_x::<KIND>(x[t].add(at)) });
+        for r in 0..R {
+            // SAFETY: the caller's promise; no more than what is left is loaded.
+            let loaded = unsafe { load::<KIND>(weights[r].wrapping_add(at * size), left) };
+            for t in 0..T {
+                sums[r][t][register] = add_product::<KIND>(sums[r][t][register], loaded, x[t]);
+            }
+        }
+    }
+}
+
+/// Adds the lanes by halves.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sum_of_lanes(lanes: __m512) -> f32 {
+    let upper =
+        _mm512_castpd_ps(_mm512_shuffle_f64x2::<0b1110>(_mm512_castps_pd(lanes), _mm512_castps_pd(lanes)));
+    let eight = _mm512_castps512_ps256(_mm512_add_ps(lanes, upper));
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
 /// A register of activations: 32 in bf16 for weights of bf16, else sixteen in f32.

@@ -1,0 +1,134 @@
+"""Other engines beside ours: llama.cpp and ik_llama.cpp, built here from the sources that PyPI has.
+
+    python benches/python/engine_peers.py      builds both into the cache folder: half an hour on two cores
+
+The sources are those inside the packages llama-cpp-python and ik-llama-cpp-python, and the programs their own
+`llama-bench` and `llama-batched-bench`. Builds need a C++ compiler, and cmake and ninja from PyPI. An engine
+that is not built is left out of a result, which says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nemo_fast.cache import cache_folder
+
+BUILT = cache_folder() / "benches" / "engines"
+CMAKE = (
+    *("-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON"),
+    *("-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF"),
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An engine: the package that has its source, and how it is run."""
+
+    name: str
+    package: str
+    version: str
+    source: str
+    options: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ("llama-bench",)
+
+    @property
+    def folder(self) -> Path:
+        """Return where its programs are built."""
+        return BUILT / f"{self.package}-{self.version}"
+
+    @property
+    def is_built(self) -> bool:
+        """Whether its programs are there."""
+        return all((self.folder / "bin" / program).exists() for program in self.programs)
+
+    @property
+    def title(self) -> str:
+        """Return name, version and flags, as a result shows them."""
+        return " ".join([self.name, f"({self.package} {self.version}, GGML_NATIVE)", *self.options])
+
+    def speeds(self, file: Path, threads: int, *, prompt: int, new: int) -> dict[str, float]:
+        """Return tokens a second of a prompt and of new tokens, each the mean of two repeats."""
+        command = [
+            str(self.folder / "bin" / "llama-bench"),
+            "-m",
+            str(file),
+            "-t",
+            str(threads),
+            "-o",
+            "json",
+        ]
+        command += ["-p", str(prompt), "-n", str(new), "-r", "2", *self.options]
+        rows: list[dict[str, Any]] = json.loads(_run(command))
+        found = {"prefill" if row["n_prompt"] else "decode": float(row["avg_ts"]) for row in rows}
+        if set(found) != {"prefill", "decode"}:
+            raise ValueError(f"{self.name} measured {sorted(found)}")
+        return found
+
+    def several(self, file: Path, threads: int, *, sequences: int, new: int) -> float:
+        """Return tokens a second of several sequences that decode side by side."""
+        command = [str(self.folder / "bin" / "llama-batched-bench"), "-m", str(file), "-t", str(threads)]
+        command += ["-c", "1024", "-npp", "8", "-ntg", str(new), "-npl", str(sequences)]
+        lines = _run([*command, "--output-format", "jsonl"]).splitlines()
+        (row,) = (json.loads(line) for line in lines if line.startswith("{"))
+        return float(row["speed_tg"])
+
+    def start(self, file: Path, threads: int) -> list[str]:
+        """Return the command that loads a model, computes one token and ends."""
+        command = [str(self.folder / "bin" / "llama-bench"), "-m", str(file), "-t", str(threads)]
+        return [*command, "-p", "1", "-n", "0", "-r", "1", "--no-warmup", *self.options]
+
+
+LLAMA = Peer(
+    "llama.cpp",
+    "llama-cpp-python",
+    "0.3.36",
+    "vendor/llama.cpp",
+    programs=("llama-bench", "llama-batched-bench", "llama-perplexity"),
+)
+IK = Peer("ik_llama.cpp", "ik-llama-cpp-python", "0.1.5", "vendor/ik_llama.cpp", ("-rtr", "1"))
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def build(peer: Peer) -> None:
+    """Fetch the source of a peer and build its programs, if they are not there."""
+    if peer.is_built:
+        return
+    peer.folder.mkdir(parents=True, exist_ok=True)
+    pip = [sys.executable, "-m", "pip"]
+    subprocess.run([*pip, "install", "-q", "cmake", "ninja"], check=True)  # noqa: S603
+    fetch = ["download", "-q", "--no-deps", "--no-binary", ":all:", "--dest", str(peer.folder)]
+    subprocess.run([*pip, *fetch, f"{peer.package}=={peer.version}"], check=True)  # noqa: S603
+    (archive,) = peer.folder.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(peer.folder, filter="data")
+    (source,) = peer.folder.glob(f"*/{peer.source}")
+    tools = Path(sys.executable).parent
+    cmake = [str(tools / "cmake"), "-S", str(source), "-B", str(peer.folder), *CMAKE]
+    subprocess.run(cmake, check=True)  # noqa: S603
+    subprocess.run([str(tools / "ninja"), "-C", str(peer.folder), *peer.programs], check=True)  # noqa: S603
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
+    os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count()))
+    for peer in (LLAMA, IK):
+        build(peer)
+        print(f"{peer.title}: {peer.folder}")
+
+
+if __name__ == "__main__":
+    main()
