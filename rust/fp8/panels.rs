@@ -16,7 +16,7 @@
 
 use std::ops::{Deref, Range};
 
-use super::Fp8Rows;
+use super::{Fp8Rows, on_all_cores};
 use crate::mapped_file::MappedBytes;
 
 /// Rows of a panel.
@@ -64,9 +64,7 @@ pub struct Panels {
 impl Panels {
     /// Packs rows.
     pub fn pack(rows: &Fp8Rows) -> Panels {
-        let mut packed = Panels::empty(rows, false);
-        (0..rows.rows().div_ceil(PANEL)).for_each(|panel| packed.push(rows, panel));
-        packed
+        Panels::alternating([rows])
     }
 
     /// Packs the rows of gates and of as many values, which have as many scales (see [`Fp8Rows::alike`]).
@@ -78,50 +76,20 @@ impl Panels {
             (gates.rows(), gates.columns, gates.groups()),
             (values.rows(), values.columns, values.groups())
         );
-        let mut packed = Panels::empty(gates, true);
-        for panel in 0..gates.rows().div_ceil(PANEL) {
-            packed.push(gates, panel);
-            packed.push(values, panel);
-        }
-        packed
+        Panels::alternating([gates, values])
     }
 
-    /// Room for `rows`, and as many values where it `is_gated`.
-    fn empty(rows: &Fp8Rows, is_gated: bool) -> Panels {
-        let (outputs, columns) = (rows.rows(), rows.columns);
-        let panels = outputs.div_ceil(PANEL) * if is_gated { 2 } else { 1 };
-        let bytes = panels * columns.div_ceil(QUAD) * BLOCK;
-        Panels {
-            codes: Codes::Owned(Vec::with_capacity(bytes)),
-            scales: Vec::with_capacity(panels * rows.groups() * PANEL),
-            outputs,
-            columns,
-            is_gated,
-        }
-    }
-
-    /// Appends a panel of `rows`.
-    fn push(&mut self, rows: &Fp8Rows, panel: usize) {
-        let bytes = self.panel_bytes();
-        let Codes::Owned(codes) = &mut self.codes else { unreachable!("what a file has is complete") };
-        let start = codes.len();
-        codes.resize(start + bytes, 0);
-        let codes = &mut codes[start..];
-        let first = panel * PANEL;
-        let count = PANEL.min(rows.rows() - first);
-        for row in 0..count {
-            let source = &rows.codes[(first + row) * rows.columns..][..rows.columns];
-            for (block, quad) in codes.chunks_exact_mut(BLOCK).zip(source.chunks(QUAD)) {
-                for (k, &code) in quad.iter().enumerate() {
-                    block[place(row, k)] = code;
-                }
-            }
-        }
-        let groups = rows.groups();
-        for group in 0..groups {
-            self.scales.extend((first..first + count).map(|row| rows.scales[row * groups + group]));
-            self.scales.resize(self.scales.len() + PANEL - count, 0.0);
-        }
+    /// Packs a panel of each source in turn.
+    fn alternating<const N: usize>(sources: [&Fp8Rows; N]) -> Panels {
+        let (outputs, columns, groups) = (sources[0].rows(), sources[0].columns, sources[0].groups());
+        let panels = outputs.div_ceil(PANEL) * N;
+        let bytes = columns.div_ceil(QUAD) * BLOCK;
+        let mut codes = vec![0; panels * bytes];
+        let mut scales = vec![0.0; panels * groups * PANEL];
+        on_all_cores((&mut codes, bytes), (&mut scales, groups * PANEL), |index, codes, scales| {
+            pack_panel(sources[index % N], index / N, codes, scales);
+        });
+        Panels { codes: Codes::Owned(codes), scales, outputs, columns, is_gated: N > 1 }
     }
 
     /// Unpacks rows. Of a gated matrix the values are rows, too: those from `outputs` on.
@@ -162,6 +130,23 @@ impl Panels {
     /// The codes of a panel.
     pub fn panel(&self, index: usize) -> &[u8] {
         &self.codes[index * self.panel_bytes()..(index + 1) * self.panel_bytes()]
+    }
+}
+
+/// Writes a panel of `rows` to `codes`, `[blocks, BLOCK]`, and `scales`, `[groups, PANEL]`, which are zero.
+fn pack_panel(rows: &Fp8Rows, panel: usize, codes: &mut [u8], scales: &mut [f32]) {
+    let groups = rows.groups();
+    let first = panel * PANEL;
+    for row in 0..PANEL.min(rows.rows() - first) {
+        let source = &rows.codes[(first + row) * rows.columns..][..rows.columns];
+        for (block, quad) in codes.chunks_exact_mut(BLOCK).zip(source.chunks(QUAD)) {
+            for (k, &code) in quad.iter().enumerate() {
+                block[place(row, k)] = code;
+            }
+        }
+        for group in 0..groups {
+            scales[group * PANEL + row] = rows.scales[(first + row) * groups + group];
+        }
     }
 }
 

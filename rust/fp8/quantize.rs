@@ -7,9 +7,7 @@
 //! trials bring less than 1 % more, and smaller scales, which cut the largest weights off, bring nothing.
 //! `benches/python/scale_choice.py` compares the choices.
 
-use std::num::NonZero;
-
-use super::e4m3;
+use super::{e4m3, on_all_cores};
 
 /// Scales tried a row, in equal ratios from `amax / 448` up to twice that.
 const SCALES: u8 = 32;
@@ -69,23 +67,13 @@ impl Fp8Rows {
 pub fn quantize_rows(rows: usize, columns: usize, read: impl Fn(usize, &mut [f32]) + Sync) -> Fp8Rows {
     let mut codes = vec![0; rows * columns];
     let mut scales = vec![0.0; rows];
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = rows.div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let parts = codes.chunks_mut((share * columns).max(1)).zip(scales.chunks_mut(share));
-        for (part, (codes, scales)) in parts.enumerate() {
-            let read = &read;
-            scope.spawn(move || {
-                let mut row = vec![0.0; columns];
-                for (i, (codes, scale)) in codes.chunks_exact_mut(columns).zip(scales).enumerate() {
-                    read(part * share + i, &mut row);
-                    *scale = best_scale(&row);
-                    let inverse = scale.recip();
-                    for (code, &weight) in codes.iter_mut().zip(&row) {
-                        *code = e4m3::from_f32(weight * inverse);
-                    }
-                }
-            });
+    on_all_cores((&mut codes, columns), (&mut scales, 1), |index, codes, scale| {
+        let mut row = vec![0.0; columns];
+        read(index, &mut row);
+        scale[0] = best_scale(&row);
+        let inverse = scale[0].recip();
+        for (code, &weight) in codes.iter_mut().zip(&row) {
+            *code = e4m3::from_f32(weight * inverse);
         }
     });
     Fp8Rows { codes, scales, columns }
