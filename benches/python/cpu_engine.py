@@ -25,7 +25,7 @@ import synthetic_nemo
 import nemo_fast
 from nemo_fast.cache import cache_folder
 
-LEVELS = ("avx512", "avx2")
+LEVELS = ("avx512bf16", "avx512", "avx2")
 COLUMNS = [
     "model",
     "kernels",
