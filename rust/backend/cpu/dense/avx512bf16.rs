@@ -18,6 +18,7 @@ use std::arch::x86_64::{
 };
 
 use super::Operands;
+use crate::backend::cpu::ops::sum_by_halves;
 use crate::checkpoint::Dtype;
 
 /// Rows at a time.
@@ -112,12 +113,7 @@ fn some<const KIND: u8, const R: usize, const T: usize>(
             let mut lanes = [0.0_f32; 16];
             // SAFETY: sixteen floats.
             unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), _mm512_add_ps(first, second)) };
-            for half in [8, 4, 2, 1] {
-                for lane in 0..half {
-                    lanes[lane] += lanes[lane + half];
-                }
-            }
-            products(row + r, token + t, lanes[0]);
+            products(row + r, token + t, sum_by_halves(lanes));
         }
     }
 }
