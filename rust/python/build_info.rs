@@ -8,7 +8,7 @@ use crate::tokenizer::CpuChoice;
 
 /// Facts to put into a bug report: `version`, `profile` ("release" or "debug"), `git_commit` (None outside a build
 /// that sets it), `cpu_level` ("scalar", "avx2" or "avx512": the instructions that the tokenizer uses), `engine_cpu_level`
-/// ("portable", "avx2" or "avx512bf16": those of the engine's kernels), `cpu_level_refused` (why that is not what the environment variable `NEMO_FAST_CPU` asks for, or None)
+/// ("portable", "avx2", "avx512" or "avx512bf16": those of the engine's kernels), `cpu_level_refused` (why that is not what the environment variable `NEMO_FAST_CPU` asks for, or None)
 /// and `cuda_driver` (None: there is no CUDA backend yet).
 ///
 /// >>> build_info()["cpu_level"] in ("scalar", "avx2", "avx512")

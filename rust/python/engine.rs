@@ -145,7 +145,7 @@ impl Engine {
         self.threads
     }
 
-    /// The kernels in use: "portable", "avx2" or "avx512bf16".
+    /// The kernels in use: "portable", "avx2", "avx512" or "avx512bf16".
     #[getter]
     fn kernels(&self) -> &'static str {
         self.level.name()

@@ -43,13 +43,10 @@ fn in_order(level: KernelLevel, weights: &[f32], x: &[f32]) -> f32 {
     let at = |values: &[f32], index: usize| values.get(index).copied().unwrap_or(0.0);
     match level {
         KernelLevel::Portable => weights.iter().zip(x).fold(0.0, |sum, (weight, x)| sum + weight * x),
-        KernelLevel::Avx2 => {
-            let chain = |parity: usize| {
-                pairs().fold(0.0, |sum: f32, (weights, x)| {
-                    (at(weights, parity) / 256.0).mul_add(at(x, parity), sum)
-                })
-            };
-            (chain(0) + chain(1)) * 256.0
+        KernelLevel::Avx2 | KernelLevel::Avx512 => {
+            let chain =
+                weights.iter().zip(x).fold(0.0, |sum: f32, (weight, x)| (weight / 256.0).mul_add(*x, sum));
+            chain * 256.0
         }
         KernelLevel::Avx512Bf16 => pairs().fold(0.0, |sum: f32, (weights, x)| {
             let second = at(weights, 1).mul_add(at(x, 1), sum);

@@ -11,6 +11,8 @@ pub enum KernelLevel {
     Portable,
     /// AVX2 with FMA and F16C.
     Avx2,
+    /// AVX-512 (F, BW) without more.
+    Avx512,
     /// AVX-512 with VBMI for the decoding of weights, and BF16 for products of pairs.
     Avx512Bf16,
 }
@@ -27,24 +29,25 @@ impl KernelLevel {
             levels.push(KernelLevel::Avx2);
         }
         #[cfg(target_arch = "x86_64")]
-        if std::is_x86_feature_detected!("avx512f")
-            && std::is_x86_feature_detected!("avx512bw")
-            && std::is_x86_feature_detected!("avx512vbmi")
-            && std::is_x86_feature_detected!("avx512bf16")
-        {
-            levels.push(KernelLevel::Avx512Bf16);
+        if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bw") {
+            levels.push(KernelLevel::Avx512);
+            if std::is_x86_feature_detected!("avx512vbmi") && std::is_x86_feature_detected!("avx512bf16") {
+                levels.push(KernelLevel::Avx512Bf16);
+            }
         }
         levels.reverse();
         levels
     }
 
-    /// The fastest one, or what `NEMO_FAST_CPU` allows: `scalar` the plain kernels, `avx2` none of AVX-512.
+    /// The fastest one, or what `NEMO_FAST_CPU` allows: `scalar` the plain kernels, `avx2` none of AVX-512, `avx512` none
+    /// that needs BF16; `avx512bf16` is all.
     pub fn in_use() -> KernelLevel {
         static LEVEL: OnceLock<KernelLevel> = OnceLock::new();
         *LEVEL.get_or_init(|| {
             let most = match std::env::var("NEMO_FAST_CPU").as_deref() {
                 Ok("scalar") => KernelLevel::Portable,
                 Ok("avx2") => KernelLevel::Avx2,
+                Ok("avx512") => KernelLevel::Avx512,
                 _ => KernelLevel::Avx512Bf16,
             };
             let allowed = KernelLevel::available().into_iter().find(|level| *level <= most);
@@ -61,7 +64,7 @@ impl KernelLevel {
             work()
         }
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx2,fma")]
         fn avx2<T>(work: impl FnOnce() -> T) -> T {
             work()
         }
@@ -69,7 +72,7 @@ impl KernelLevel {
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code, reason = "the call of a function for one kind of processor")]
             // SAFETY: a backend has only levels that `KernelLevel::available` lists.
-            KernelLevel::Avx512Bf16 => unsafe { avx512(work) },
+            KernelLevel::Avx512 | KernelLevel::Avx512Bf16 => unsafe { avx512(work) },
             #[cfg(target_arch = "x86_64")]
             #[allow(unsafe_code, reason = "the call of a function for one kind of processor")]
             // SAFETY: as above.
@@ -83,6 +86,7 @@ impl KernelLevel {
         match self {
             KernelLevel::Portable => "portable",
             KernelLevel::Avx2 => "avx2",
+            KernelLevel::Avx512 => "avx512",
             KernelLevel::Avx512Bf16 => "avx512bf16",
         }
     }

@@ -34,8 +34,21 @@ pub(super) fn narrow(x: f32) -> u16 {
     (if x.is_nan() { bits >> 16 | 0x40 } else { nearest }) as u16
 }
 
+/// The sum of lanes, a power of two of them: the second half is added to the first until one is left.
+#[inline(always)]
+pub(super) fn sum_by_halves<const N: usize>(mut lanes: [f32; N]) -> f32 {
+    let mut half = N / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
 /// Rows of a task.
-fn rows_of_task(width: usize) -> usize {
+pub(super) fn rows_of_task(width: usize) -> usize {
     (TASK / width).max(1)
 }
 
@@ -76,14 +89,7 @@ fn norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
         lanes.iter_mut().zip(x).for_each(|(lane, x)| *lane += x * x);
     }
     lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += x * x);
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    let inverse = 1.0 / (lanes[0] / x.len() as f32 + eps).sqrt();
+    let inverse = 1.0 / (sum_by_halves(lanes) / x.len() as f32 + eps).sqrt();
     for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
         *out = round_bf16(x * inverse * weight);
     }

@@ -22,6 +22,7 @@ use super::{STATE, TILE, Tile};
 use crate::backend::cpu::exp::exp;
 use crate::backend::cpu::fp8_matmul::Decoder;
 use crate::backend::cpu::kv_cache::{POSITIONS, Page, QUAD, UNIT};
+use crate::backend::cpu::ops::sum_by_halves;
 use crate::backend::{KvFormat, PAGE};
 
 /// Lanes of a register of f32.
@@ -167,13 +168,8 @@ fn weigh<const FP8: bool>(
     let mut lanes = [0.0_f32; LANES];
     // SAFETY: sixteen floats.
     unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), total) };
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
     state[0] = maximum;
-    state[1] = state[1] * shrink + lanes[0];
+    state[1] = state[1] * shrink + sum_by_halves(lanes);
     if FP8 {
         weights.iter_mut().zip(page.value_scales).for_each(|(weight, scale)| *weight *= scale);
     }

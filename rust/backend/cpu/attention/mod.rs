@@ -14,6 +14,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512bf16;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod portable;
 
 use std::cell::RefCell;
@@ -281,6 +283,10 @@ impl Tile<'_> {
                 unsafe {
                     avx512bf16::add(self, scale, records);
                 }
+            }
+            #[cfg(target_arch = "x86_64")]
+            KernelLevel::Avx2 | KernelLevel::Avx512 => {
+                KernelLevel::Avx2.run(|| lanes::add(self, scale, records));
             }
             _ => level.run(|| portable::add(self, scale, records)),
         }

@@ -11,15 +11,14 @@
 #![allow(unsafe_code, reason = "loads through pointers whose bounds are checked once a call")]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps,
-    _mm_movehl_ps, _mm_prefetch, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_loadu_si256,
-    _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps_si512, _mm512_castps512_ps256,
-    _mm512_castsi512_ps, _mm512_castsi512_si256, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_dpbf16_ps,
-    _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_epi32,
-    _mm512_setzero_ps, _mm512_shuffle_f64x2, _mm512_slli_epi32,
+    __m512, __m512bh, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_castsi512_si256, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_maskz_loadu_epi16,
+    _mm512_maskz_loadu_epi32, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
 };
 
 use super::Operands;
+use crate::backend::cpu::ops::sum_by_halves;
 use crate::checkpoint::Dtype;
 
 /// Rows at a time.
@@ -109,7 +108,10 @@ fn some<const KIND: u8, const R: usize, const T: usize>(
     }
     for (r, sums) in sums.iter().enumerate() {
         for (t, &[first, second]) in sums.iter().enumerate() {
-            products(row + r, token + t, sum_of_lanes(_mm512_add_ps(first, second)));
+            let mut lanes = [0.0_f32; 16];
+            // SAFETY: sixteen floats.
+            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), _mm512_add_ps(first, second)) };
+            products(row + r, token + t, sum_by_halves(lanes));
         }
     }
 }
@@ -145,18 +147,6 @@ unsafe fn add_step<const KIND: u8, const R: usize, const T: usize>(
             }
         }
     }
-}
-
-/// Adds the lanes by halves.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn sum_of_lanes(lanes: __m512) -> f32 {
-    let upper =
-        _mm512_castpd_ps(_mm512_shuffle_f64x2::<0b1110>(_mm512_castps_pd(lanes), _mm512_castps_pd(lanes)));
-    let eight = _mm512_castps512_ps256(_mm512_add_ps(lanes, upper));
-    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
-    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
 /// A register of activations: 32 in bf16 for weights of bf16, else sixteen in f32.

@@ -5,6 +5,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512bf16;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod portable;
 
 use super::ThreadPool;
@@ -67,6 +69,10 @@ pub(super) fn logits(
                 unsafe {
                     avx512bf16::multiply(&operands, rows, selected.len(), &mut products);
                 }
+            }
+            #[cfg(target_arch = "x86_64")]
+            KernelLevel::Avx2 | KernelLevel::Avx512 => {
+                KernelLevel::Avx2.run(|| lanes::multiply(&operands, rows, selected.len(), &mut products));
             }
             _ => level.run(|| portable::multiply(&operands, rows, selected.len(), &mut products)),
         }

@@ -6,7 +6,11 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod avx512bf16;
+#[cfg(target_arch = "x86_64")]
+mod fused;
 mod groups;
 mod portable;
 
@@ -18,7 +22,7 @@ pub(super) use avx512bf16::Decoder;
 
 use super::ThreadPool;
 use super::level::KernelLevel;
-use super::ops::{narrow, round_bf16, swiglu};
+use super::ops::{narrow, round_bf16, rows_of_task, swiglu};
 use crate::backend::Epilogue;
 use crate::fp8::Panels;
 use crate::fp8::panels::{BLOCK, PANEL, QUAD};
@@ -29,18 +33,26 @@ const TILE: usize = 4;
 /// What a kernel multiplies. `X` is how it reads activations: as `u16`, the bits of a bf16, or as `f32`.
 struct Operands<'a, X> {
     panels: &'a Panels,
-    /// `[tokens, 4 · blocks]`, rounded to bf16; what is behind the columns is zero.
+    /// `[columns / chunk, tokens, chunk]`, rounded to bf16; what is behind the columns is zero.
     x: &'a [X],
+    /// Columns that stand together: those of all blocks, or fewer.
+    chunk: usize,
     tokens: usize,
     /// The blocks of each panel that are summed: all, or those of a group of columns.
     blocks: Range<usize>,
 }
 
 impl<X> Operands<'_, X> {
-    /// The activations of a token, `[4 · blocks]`.
+    /// The activations of a token, `[4 · blocks]`, where those of all blocks stand together.
     fn row(&self, token: usize) -> &[X] {
-        let first = token * self.panels.blocks() * QUAD;
-        &self.x[first + self.blocks.start * QUAD..first + self.blocks.end * QUAD]
+        &self.activations(token, 0)[..self.blocks.len() * QUAD]
+    }
+
+    /// The activations of a token for one of the `blocks` and those behind it, as far as they stand together.
+    fn activations(&self, token: usize, block: usize) -> &[X] {
+        let column = (self.blocks.start + block) * QUAD;
+        let (index, within) = (column / self.chunk, column % self.chunk);
+        &self.x[(index * self.tokens + token) * self.chunk..][within..self.chunk]
     }
 
     /// The codes of a panel, `[blocks, BLOCK]`.
@@ -56,24 +68,27 @@ pub(super) struct Rounded {
     wide: Vec<f32>,
 }
 
-/// Rounds `[n, columns]` to bf16 and fills the rows up to whole blocks.
+/// Rounds `[n, columns]` to bf16, as [`Operands::x`] has them.
 fn round<'a, X: Copy + Default + Send>(
     pool: &ThreadPool,
     x: &[f32],
-    n: usize,
-    columns: usize,
+    (n, columns): (usize, usize),
+    chunk: usize,
     rounded: &'a mut Vec<X>,
     round: impl Fn(f32) -> X + Sync,
 ) -> &'a [X] {
-    let width = columns.next_multiple_of(QUAD);
-    rounded.resize(rounded.len().max(n * width), X::default());
-    let rounded = &mut rounded[..n * width];
-    pool.for_each_part(rounded, width, |row, rounded| {
-        let (values, filling) = rounded.split_at_mut(columns);
-        for (rounded, &value) in values.iter_mut().zip(&x[row * columns..(row + 1) * columns]) {
-            *rounded = round(value);
+    let total = columns.div_ceil(chunk) * n * chunk;
+    rounded.resize(rounded.len().max(total), X::default());
+    let rounded = &mut rounded[..total];
+    let rows = rows_of_task(chunk);
+    pool.for_each_part(rounded, rows * chunk, |task, rounded| {
+        for (row, rounded) in (task * rows..).zip(rounded.chunks_exact_mut(chunk)) {
+            let (first, token) = (row / n * chunk, row % n);
+            let x = &x[token * columns..][first..columns.min(first + chunk)];
+            let (values, filling) = rounded.split_at_mut(x.len());
+            values.iter_mut().zip(x).for_each(|(rounded, &x)| *rounded = round(x));
+            filling.fill(X::default());
         }
-        filling.fill(X::default());
     });
     rounded
 }
@@ -93,19 +108,27 @@ pub(super) fn matmul(
 ) {
     assert_eq!(panels.is_gated, epilogue == Epilogue::SwiGlu, "gates need values, and nothing else has them");
     let (tokens, blocks) = (n, 0..panels.blocks());
+    let shape = (n, panels.columns);
+    let all = blocks.len() * QUAD;
     let operands = match level {
-        KernelLevel::Avx512Bf16 => {
-            let x = round(pool, x, n, panels.columns, &mut rounded.narrow, narrow);
-            LevelOperands::Avx512Bf16(Operands { panels, x, tokens, blocks })
-        }
-        KernelLevel::Avx2 | KernelLevel::Portable => {
-            let x = round(pool, x, n, panels.columns, &mut rounded.wide, round_bf16);
-            let operands = Operands { panels, x, tokens, blocks };
+        #[cfg(target_arch = "x86_64")]
+        KernelLevel::Avx2 | KernelLevel::Avx512 => {
+            let chunk = fused::CHUNK;
+            let x = round(pool, x, shape, chunk, &mut rounded.wide, round_bf16);
+            let operands = Operands { panels, x, chunk, tokens, blocks };
             if level == KernelLevel::Avx2 {
                 LevelOperands::Avx2(operands)
             } else {
-                LevelOperands::Portable(operands)
+                LevelOperands::Avx512(operands)
             }
+        }
+        KernelLevel::Avx512Bf16 => {
+            let x = round(pool, x, shape, all, &mut rounded.narrow, narrow);
+            LevelOperands::Avx512Bf16(Operands { panels, x, chunk: all, tokens, blocks })
+        }
+        _ => {
+            let x = round(pool, x, shape, all, &mut rounded.wide, round_bf16);
+            LevelOperands::Portable(Operands { panels, x, chunk: all, tokens, blocks })
         }
     };
     let outputs = panels.outputs;
@@ -158,6 +181,7 @@ fn finish(level: KernelLevel, epilogue: Epilogue, scales: &[f32], sums: &[f32], 
 enum LevelOperands<'a> {
     Portable(Operands<'a, f32>),
     Avx2(Operands<'a, f32>),
+    Avx512(Operands<'a, f32>),
     Avx512Bf16(Operands<'a, u16>),
 }
 
@@ -167,6 +191,7 @@ impl LevelOperands<'_> {
         match self {
             LevelOperands::Portable(operands) => LevelOperands::Portable(Operands { blocks, ..*operands }),
             LevelOperands::Avx2(operands) => LevelOperands::Avx2(Operands { blocks, ..*operands }),
+            LevelOperands::Avx512(operands) => LevelOperands::Avx512(Operands { blocks, ..*operands }),
             LevelOperands::Avx512Bf16(operands) => {
                 LevelOperands::Avx512Bf16(Operands { blocks, ..*operands })
             }
@@ -181,6 +206,9 @@ impl LevelOperands<'_> {
             // SAFETY: a backend has only levels that `KernelLevel::available` lists.
             #[cfg(target_arch = "x86_64")]
             LevelOperands::Avx2(operands) => unsafe { avx2::tile(operands, first, count, sums) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            LevelOperands::Avx512(operands) => unsafe { avx512::tile(operands, first, count, sums) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             LevelOperands::Avx512Bf16(operands) => unsafe { avx512bf16::tile(operands, first, count, sums) },

@@ -5,7 +5,8 @@
 //! one, so that the calls that need the proof can be safe.
 //!
 //! The choice is made once a process. `NEMO_FAST_CPU` (`scalar`, `avx2` or `avx512`) forces one for tests; a level
-//! that the CPU lacks, or another word, is passed over, and [`CpuChoice::refusal`] says so. It stops at AVX-512
+//! that the CPU lacks, or another word, is passed over, and [`CpuChoice::refusal`] says so. `avx512bf16`, which the engine's
+//! kernels have beside `avx512`, is no other level here. It stops at AVX-512
 //! with VBMI2 (Ice Lake, Zen 4) and AVX2 with BMI2 (Haswell, Zen): what lies between gains little over AVX2.
 
 #[cfg(target_arch = "x86_64")]
@@ -172,12 +173,13 @@ impl CpuChoice {
         let Some(wish) = wish.filter(|wish| !wish.is_empty()) else {
             return CpuChoice { level: best, refusal: None };
         };
-        if let Some(&level) = levels.iter().find(|level| level.name() == wish) {
+        let name = if wish == "avx512bf16" { "avx512" } else { wish.as_str() };
+        if let Some(&level) = levels.iter().find(|level| level.name() == name) {
             return CpuChoice { level, refusal: None };
         }
-        let reason = match wish.as_str() {
+        let reason = match name {
             "avx2" | "avx512" => "this CPU lacks it",
-            _ => "expected scalar, avx2 or avx512",
+            _ => "expected scalar, avx2, avx512 or avx512bf16",
         };
         CpuChoice { level: best, refusal: Some(format!("NEMO_FAST_CPU={wish}: {reason}")) }
     }
@@ -196,7 +198,11 @@ mod tests {
         assert_eq!(choice(Some("")), choice(None));
         let unknown = choice(Some("sse"));
         assert_eq!(unknown.level, choice(None).level);
-        assert_eq!(unknown.refusal.unwrap(), "NEMO_FAST_CPU=sse: expected scalar, avx2 or avx512");
+        assert_eq!(
+            unknown.refusal.unwrap(),
+            "NEMO_FAST_CPU=sse: expected scalar, avx2, avx512 or avx512bf16"
+        );
+        assert_eq!(choice(Some("avx512bf16")).level, choice(Some("avx512")).level);
         let lacking = CpuChoice::among(&levels[..1], Some("avx512".to_owned()));
         assert_eq!(
             (lacking.level, lacking.refusal.unwrap().as_str()),
