@@ -357,6 +357,28 @@ def test_a_source_that_changes_meanwhile(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the process ends")
+@pytest.mark.parametrize("size", [0, 5_000, 400_000])
+def test_a_source_that_is_cut_meanwhile(tmp_path, monkeypatch, size):
+    """After its header was read: what is no longer there must not be touched."""
+    from nemo_fast.conversion import FolderSource
+
+    source = shutil.copytree(TINY, tmp_path / "source")
+    linear = FolderSource.linear
+
+    def cut(self, name):
+        for shard in source.glob("*.safetensors"):
+            os.truncate(shard, size)
+        return linear(self, name)
+
+    monkeypatch.setattr(FolderSource, "linear", cut)
+    with pytest.raises(
+        OSError, match=r"model-0000\d-of-00002.safetensors: the file has become shorter since"
+    ):
+        convert(source, tmp_path / "target")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 @pytest.mark.parametrize("size", [0, 7, 100, 20_000])
 def test_a_source_that_is_cut(tmp_path, size):
     source = shutil.copytree(TINY, tmp_path / "source")
