@@ -16,13 +16,6 @@ from nemo_fast.cli.options import JSON, given, loading_options
 @click.option("--prompt-tokens", type=click.IntRange(min=16), default=512, show_default=True)
 @click.option("--new-tokens", type=click.IntRange(min=4), default=32, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option(
-    "--lm-head",
-    type=click.Choice(["source", "fp8"]),
-    default="source",
-    show_default=True,
-    help="The head: as in the source, or E4M3.",
-)
 @loading_options
 @JSON
 def bench(
@@ -31,10 +24,10 @@ def bench(
     prompt_tokens: int,
     new_tokens: int,
     rounds: int,
-    lm_head: Literal["source", "fp8"],
     threads: int | None,
     context_length: int | None,
     kv_cache: str,
+    lm_head: Literal["source", "fp8"],
     as_json: bool,
 ) -> None:
     """Measure decoding, prompts and the limits of memory and processor in turns; print the medians.
@@ -45,16 +38,15 @@ def bench(
     Example: nemo-fast bench smollm2-135m
     """
     from nemo_fast._native import Checkpoint, Engine
-    from nemo_fast.engine_speed import head_name, measure
+    from nemo_fast.engine_speed import measure
     from nemo_fast.progress import loading_bar
 
     checkpoint = Checkpoint(model_folder(model), lm_head=lm_head)
-    head = head_name(checkpoint.config)
-    head_dtype = "F8_E4M3" if checkpoint.has_fp8_head else checkpoint.dense_dtype(head)
     loading = given({"threads": threads, "context_length": context_length, "kv_cache": kv_cache})
     with loading_bar(checkpoint.file_bytes, progress=True) as report:
         engine = Engine(checkpoint, progress=report, **loading)
-    found = measure(engine, head_dtype, prompt_tokens=prompt_tokens, new_tokens=new_tokens, rounds=rounds)
+    per_token = checkpoint.weight_bytes["per_token"]
+    found = measure(engine, per_token, prompt_tokens=prompt_tokens, new_tokens=new_tokens, rounds=rounds)
     engine.close()
     if as_json:
         click.echo(json.dumps(found))

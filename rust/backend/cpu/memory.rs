@@ -3,8 +3,24 @@
 use std::fs::read_to_string;
 use std::path::Path;
 
+use super::KvCache;
+use crate::backend::{DeviceError, KvShape, PAGE};
+
+/// Refuses more weights and a larger cache than there is memory for. The cache is taken as it fills, but whoever fills it should
+/// not learn then that it never fitted.
+pub(super) fn check(weights: usize, cache: &KvShape) -> Result<(), DeviceError> {
+    let (bytes, positions) = (KvCache::bytes(cache), cache.pages * PAGE);
+    let total = total();
+    match total {
+        Some(most) if bytes.saturating_add(weights) > most => {
+            Err(DeviceError::Memory { bytes, positions, weights, total })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Bytes; `None` where the system does not say it the way Linux does.
-pub(super) fn total() -> Option<usize> {
+fn total() -> Option<usize> {
     let machine = machine(&read_to_string("/proc/meminfo").ok()?)?;
     let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
     Some(group_limit(&groups, Path::new("/sys/fs/cgroup")).map_or(machine, |limit| limit.min(machine)))
