@@ -234,7 +234,8 @@ pub enum DeviceError {
         "a KV cache of {positions} positions needs {bytes} bytes, {}{}; choose a smaller context_length or kv_cache=\"fp8\"{}",
         if *.weights > 0 { format!("the weights {weights}, ") } else { String::new() },
         .total.map_or("which this machine does not give".to_owned(), |total| format!("and this machine has {total}")),
-        if *.weights > 0 { ", or convert the model: a packed file is used in place" } else { "" }
+        // What helps most.
+        if .weights > .bytes { ", or convert the model: packed weights are used in place" } else { "" }
     )]
     Memory {
         /// Size of the whole cache.

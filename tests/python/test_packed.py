@@ -331,12 +331,12 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         "try:\n"
         "    nemo_fast.convert(sys.argv[1], sys.argv[2])\n"
         "except OSError as error:\n"
-        "    print('refused', error.errno)\n"
+        "    print('refused', error.errno, error.filename == sys.argv[2])\n"
     )
     source = shutil.copytree(TINY, tmp_path / "source")
     command = (sys.executable, "-c", code, str(source), str(tmp_path / "target"))
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout) == (0, "refused 27\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "refused 27 True\n"), result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 

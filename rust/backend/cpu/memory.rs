@@ -52,6 +52,17 @@ mod tests {
     }
 
     #[test]
+    fn weights_and_cache_must_fit_together() {
+        let format = crate::backend::KvFormat::Bf16;
+        let cache = KvShape { layers: 1, pages: 1, heads: 1, query_heads: 1, head_dim: 64, format };
+        assert!(check(1 << 20, &cache).is_ok());
+        let error = check(1 << 60, &cache).unwrap_err().to_string();
+        let numbers = "a KV cache of 64 positions needs 16384 bytes, the weights 1152921504606846976, and this machine has ";
+        assert!(error.starts_with(numbers), "{error}");
+        assert!(error.ends_with("or convert the model: packed weights are used in place"), "{error}");
+    }
+
+    #[test]
     fn the_least_limit_of_the_groups_above_counts() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("outer/inner")).unwrap();
