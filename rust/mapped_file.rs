@@ -66,6 +66,10 @@ impl MappedBytes {
             match self.map.advise_range(Advice::PopulateRead, self.range.start, self.range.len()) {
                 // Linux before 5.14 does not know it.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
+                // "Bad address", where the file has ended.
+                Err(error) if error.raw_os_error() == Some(14) => {
+                    return Err(std::io::Error::other("the file has become shorter since it was opened"));
+                }
                 populated => return populated,
             }
         }
@@ -76,13 +80,18 @@ impl MappedBytes {
     }
 
     /// Copies it to `target`, which is as long, and gives back the pages of each piece before the next is read.
-    pub(crate) fn move_to(&self, target: &mut [u8]) {
+    ///
+    /// # Errors
+    /// As [`populate`](Self::populate).
+    pub(crate) fn move_to(&self, target: &mut [u8]) -> std::io::Result<()> {
         for (index, target) in target.chunks_mut(PIECE).enumerate() {
             let start = self.range.start + index * PIECE;
             let piece = MappedBytes::new(&self.map, start..start + target.len());
+            piece.populate()?;
             target.copy_from_slice(&piece);
             piece.release();
         }
+        Ok(())
     }
 
     /// Gives its pages back to the system, which keeps them as long as it has room; reading maps them again.
@@ -130,11 +139,12 @@ mod tests {
         part.release();
         assert_eq!(part[..], content[5_000..90_000]);
         let mut moved = vec![0; part.len()];
-        part.move_to(&mut moved);
+        part.move_to(&mut moved).unwrap();
         assert_eq!(moved, content[5_000..90_000]);
         if cfg!(target_os = "linux") {
             file.set_len(10_000).unwrap();
-            assert!(part.populate().is_err());
+            let error = part.move_to(&mut moved).unwrap_err();
+            assert_eq!(error.to_string(), "the file has become shorter since it was opened");
         }
     }
 }

@@ -1,6 +1,7 @@
 """Write checkpoints of Mistral Nemo's shape with random weights: full width and vocabulary, any layers.
 
     python benches/python/synthetic_nemo.py FOLDER --layers 4       E4M3, in the format compressed-tensors
+    python benches/python/synthetic_nemo.py FOLDER --bf16           BF16, a source for `nemo-fast convert`
     python benches/python/synthetic_nemo.py FILE.gguf --layers 4    Q8_0, for llama.cpp and its relatives
 
 Nothing sensible comes out of them; speed does not depend on what the weights are. Layers share the bytes of
@@ -64,8 +65,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("target", type=Path)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--bf16", action="store_true")
     options = parser.parse_args()
     config = {**CONFIG, "num_hidden_layers": options.layers}
+    if options.bf16:
+        del config["quantization_config"]
     if options.target.suffix == ".gguf":
         write_gguf(options.target, config)
     else:
@@ -73,11 +77,15 @@ def main() -> None:
 
 
 def write_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Write config.json and model.safetensors."""
+    """Write config.json and model.safetensors, E4M3 where the config says so and BF16 otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for name, shape in linear_shapes(config).items():
-        entries += [TensorEntry(name, "F8_E4M3", shape), TensorEntry(f"{name}_scale", "F32", (shape[0], 1))]
+        if "quantization_config" in config:
+            scales = TensorEntry(f"{name}_scale", "F32", (shape[0], 1))
+            entries += [TensorEntry(name, "F8_E4M3", shape), scales]
+        else:
+            entries.append(TensorEntry(name, "BF16", shape))
     entries += [TensorEntry(name, "BF16", shape) for name, shape in dense_shapes(config).items()]
     write_safetensors(folder / "model.safetensors", entries, contents(entries), {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")

@@ -11,38 +11,18 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
-from nemo_fast.model_layout import EMBEDDING, HEAD, dense_shapes, linear_shapes
+from nemo_fast.model_layout import EMBEDDING, dense_shapes, linear_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from nemo_fast._native import Engine
 
 # Decoding begins behind so many tokens: attention costs next to nothing yet.
 _CONTEXT = 8
 
 
-def decode_bytes(config: Mapping[str, Any], head_dtype: str) -> int:
-    """Return the bytes of weights that are read for a token: all but the embedding, of which it is one row.
-
-    Linear layers have a byte a weight and four a row; a head is as in the source, or, with the dtype
-    "F8_E4M3", like them.
-
-    >>> config = dict(hidden_size=4, intermediate_size=8, num_attention_heads=1, num_key_value_heads=1)
-    >>> config |= dict(head_dim=4, num_hidden_layers=1, vocab_size=10, tie_word_embeddings=True)
-    >>> decode_bytes(config, "BF16")
-    432
-    """
-    linear = sum(rows * columns + 4 * rows for rows, columns in linear_shapes(config).values())
-    vocabulary, hidden = dense_shapes(config)[EMBEDDING]
-    norms = sum(shape[0] for shape in dense_shapes(config).values() if len(shape) == 1)
-    row_bytes = {"F32": 4 * hidden, "BF16": 2 * hidden, "F16": 2 * hidden, "F8_E4M3": hidden + 4}
-    return linear + 4 * norms + vocabulary * row_bytes[head_dtype]
-
-
 def measure(
     engine: Engine,
-    head_dtype: str,
+    bytes_per_token: int,
     *,
     prompt_tokens: int = 512,
     new_tokens: int = 32,
@@ -51,12 +31,12 @@ def measure(
 ) -> dict[str, Any]:
     """Return speeds, the median of some rounds, and their shares of the limits of the same rounds.
 
-    Prompts are ids of no meaning, and nothing ends an answer early. With `context_tokens`, decoding is
-    measured behind so many tokens, too. Errors: `ContextLengthError` where these or the prompt do not fit the
+    `bytes_per_token`: of weights that are read to decode one, as `Checkpoint.weight_bytes` has it. Prompts
+    are ids of no meaning, and nothing ends an answer early. With `context_tokens`, decoding is measured
+    behind so many tokens, too. Errors: `ContextLengthError` where these or the prompt do not fit the
     context with the new tokens.
     """
     config = engine.config
-    bytes_per_token = decode_bytes(config, head_dtype)
     # The head is used for the last token only.
     vocabulary, hidden = dense_shapes(config)[EMBEDDING]
     operations = 2 * sum(rows * columns for rows, columns in linear_shapes(config).values())
@@ -93,11 +73,6 @@ def measure(
         "context_tokens": context_tokens,
         **{name: statistics.median(values) for name, values in found.items()},
     }
-
-
-def head_name(config: Mapping[str, Any]) -> str:
-    """Return the tensor that is the head: the embedding where the two are tied."""
-    return EMBEDDING if config["tie_word_embeddings"] else HEAD
 
 
 def _decode_speed(engine: Engine, prompt: list[int], choices: int, new_tokens: int) -> float:

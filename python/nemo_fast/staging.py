@@ -41,8 +41,11 @@ def staged_folder(target: Path) -> Iterator[Path]:
         # Another process may have made the target meanwhile; an empty folder would be replaced silently.
         refuse_existing(target)
         folder.rename(target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            # Of a write that failed, as on a full disk, the system tells no name.
+            error.filename = str(target)
         raise
     _sync(target.parent)
 

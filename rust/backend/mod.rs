@@ -229,16 +229,21 @@ pub enum DeviceError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// More memory for the KV cache than there is.
+    /// More memory for weights and KV cache than there is.
     #[error(
-        "a KV cache of {positions} positions needs {bytes} bytes, {}; choose a smaller context_length or kv_cache=\"fp8\"",
-        .total.map_or("which this machine does not give".to_owned(), |total| format!("and this machine has {total}"))
+        "a KV cache of {positions} positions needs {bytes} bytes, {}{}; choose a smaller context_length or kv_cache=\"fp8\"{}",
+        if *.weights > 0 { format!("the weights {weights}, ") } else { String::new() },
+        .total.map_or("which this machine does not give".to_owned(), |total| format!("and this machine has {total}")),
+        // What helps most.
+        if .weights > .bytes { ", or convert the model: packed weights are used in place" } else { "" }
     )]
-    KvCacheMemory {
+    Memory {
         /// Size of the whole cache.
         bytes: usize,
         /// Positions it would hold.
         positions: usize,
+        /// Bytes of weights that would be in memory beside it.
+        weights: usize,
         /// Bytes of memory that this process may use, where that is known.
         total: Option<usize>,
     },

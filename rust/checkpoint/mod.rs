@@ -10,6 +10,7 @@ pub mod packed;
 mod quantization_config;
 mod rope_scaling;
 mod safetensors_file;
+mod sizes;
 mod tensor_names;
 mod unsupported_keys;
 mod weights;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 pub use model_config::{MAX_CONTEXT_LENGTH, ModelConfig};
 pub use rope_scaling::RopeScaling;
 pub use safetensors_file::{Dtype, SafetensorsFile, Tensor};
+pub use sizes::WeightSizes;
 pub use tensor_names::Layout;
 pub use weights::{Checkpoint, Head, LayerWeights, Linear};
 

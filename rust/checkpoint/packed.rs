@@ -39,7 +39,8 @@ pub(super) const GATE_UP_PROJ: Matrix =
 pub(super) const DOWN_PROJ: Matrix =
     Matrix { name: "mlp.down_proj", projections: &["mlp.down_proj"], is_gated: false };
 pub(super) const LM_HEAD: Matrix = Matrix { name: "lm_head", projections: &["lm_head"], is_gated: false };
-const MATRICES: [&Matrix; 5] = [&QKV_PROJ, &O_PROJ, &GATE_UP_PROJ, &DOWN_PROJ, &LM_HEAD];
+/// Those of a layer.
+pub(super) const MATRICES: [&Matrix; 4] = [&QKV_PROJ, &O_PROJ, &GATE_UP_PROJ, &DOWN_PROJ];
 
 /// What is wrong with a packed file, and what to do.
 pub(super) fn unusable(path: &Path, error: Error) -> Error {
@@ -76,8 +77,8 @@ impl Checkpoint {
         weight: &'a str,
     ) -> Option<(&'a str, &'static Matrix, Range<usize>)> {
         let name = weight.strip_suffix(".weight")?;
-        let is_here = |matrix: &&&Matrix| matrix.name != LM_HEAD.name || self.has_packed_head();
-        for matrix in MATRICES.iter().filter(is_here) {
+        let head = self.has_packed_head().then_some(&LM_HEAD);
+        for matrix in MATRICES.into_iter().chain(head) {
             let mut first = 0;
             for projection in matrix.projections {
                 let prefix = name.strip_suffix(projection);
@@ -173,7 +174,7 @@ impl Checkpoint {
         };
         for layer in 0..self.config.num_hidden_layers {
             let prefix = format!("model.layers.{layer}.");
-            for part in [&QKV_PROJ, &O_PROJ, &GATE_UP_PROJ, &DOWN_PROJ] {
+            for part in MATRICES {
                 matrix(&prefix, part)?;
             }
         }

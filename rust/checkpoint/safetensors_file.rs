@@ -85,8 +85,11 @@ impl Tensor {
     }
 
     /// Copies the bytes to `target`, which is as long, a piece at a time: its pages do not stay in memory beside the copy.
-    pub fn copy_bytes(&self, target: &mut [u8]) {
-        self.bytes.move_to(target);
+    ///
+    /// # Errors
+    /// What the system says of a page that cannot be read.
+    pub fn copy_bytes(&self, target: &mut [u8]) -> std::io::Result<()> {
+        self.bytes.move_to(target)
     }
 
     /// The same as a part of the file.

@@ -234,6 +234,7 @@ impl Checkpoint {
             let expected = "two dimensions".to_owned();
             return Err(CheckpointError::Shape { name: tensor.name, expected, found: tensor.shape }.into());
         };
+        self.populate(&tensor)?;
         let head_dim = self.config.head_dim;
         let turned = name.contains(".q_proj.") || name.contains(".k_proj.");
         let source_row = |row| if turned { self.layout.rotary_row(row, head_dim) } else { row };
@@ -288,6 +289,7 @@ impl Checkpoint {
     /// a block is repeated for its rows, so that rows of several layers can stand under one another. They multiply.
     fn scales(&self, name: &str, rows: usize, columns: usize) -> Result<Vec<f32>> {
         let tensor = self.scale_tensor(name)?;
+        self.populate(&tensor)?;
         tensor.check_finite()?;
         let mut scales = vec![0.0; tensor.len()];
         tensor.read(0, &mut scales);
@@ -311,13 +313,15 @@ impl Checkpoint {
 
     fn vector(&self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.dense(name)?;
+        self.populate(&tensor)?;
         tensor.check_finite()?;
         let mut values = vec![0.0; tensor.len()];
         tensor.read(0, &mut values);
         Ok(values)
     }
 
-    /// Reads a tensor's pages, so that using it waits for no disk.
+    /// Reads a tensor's pages, so that using it waits for no disk, and that a file which was cut meanwhile is an error: an access
+    /// to what is no longer there would end the process.
     pub(super) fn populate(&self, tensor: &Tensor) -> Result<()> {
         let path =
             self.places.get(&tensor.name).map_or(Path::new(&tensor.name), |&file| self.files[file].path());

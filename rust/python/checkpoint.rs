@@ -89,6 +89,18 @@ impl Checkpoint {
         self.inner.tensor_names()
     }
 
+    /// Bytes of the weights as they are loaded: `total`; `per_token`, what decoding a token reads; `private`, what is no page
+    /// of a mapped file.
+    #[getter]
+    fn weight_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let sizes = self.inner.weight_sizes().map_err(PyErr::from)?;
+        let dict = PyDict::new(py);
+        dict.set_item("total", sizes.total)?;
+        dict.set_item("per_token", sizes.per_token)?;
+        dict.set_item("private", sizes.private)?;
+        Ok(dict)
+    }
+
     /// Bytes that a position takes in the KV cache, `kv_cache` being "bf16" or "fp8"; memory is taken by pages of 64.
     fn kv_cache_bytes_per_token(&self, kv_cache: &str) -> PyResult<usize> {
         let shape = kv_shape(self.inner.config(), 1, kv_format(kv_cache)?);
@@ -104,8 +116,7 @@ impl Checkpoint {
     fn dense<'py>(&self, py: Python<'py>, name: &str) -> PyResult<(String, Vec<usize>, Bound<'py, PyBytes>)> {
         let tensor = self.inner.dense(name).map_err(PyErr::from)?;
         let bytes = PyBytes::new_with(py, tensor.bytes().len(), |bytes| {
-            tensor.copy_bytes(bytes);
-            Ok(())
+            tensor.copy_bytes(bytes).map_err(|error| Error::io(Path::new(name))(error).into())
         })?;
         Ok((tensor.dtype.to_string(), tensor.shape, bytes))
     }

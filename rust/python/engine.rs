@@ -16,11 +16,11 @@ use super::convert;
 use super::tokenizer::PyTokenTable;
 use super::without_gil::without_gil;
 use crate::backend::cpu::{CpuBackend, KernelLevel};
-use crate::backend::{DeviceError, KvFormat};
+use crate::backend::{DeviceError, KvFormat, PAGE};
 use crate::checkpoint::{MAX_CONTEXT_LENGTH, ModelConfig};
 use crate::error::{Error, Result};
 use crate::generation::{self, Event, FinishReason, GenerationError, Request, RequestId, Sampling, Stopping};
-use crate::model::Model;
+use crate::model::{Model, kv_shape};
 
 /// More threads than any machine has cores for are a slip, and might not even start.
 const MOST_THREADS: usize = 1024;
@@ -101,6 +101,9 @@ impl Engine {
                 )));
             }
             let backend = CpuBackend::new(threads)?;
+            let pages = context_length.div_ceil(PAGE);
+            let weights = checkpoint.weight_sizes()?.private;
+            backend.check_memory(weights, &kv_shape(checkpoint.config(), pages, kv_format))?;
             let mut report = |done: usize, total: usize| {
                 Python::attach(|py| {
                     py.check_signals()?;

@@ -135,11 +135,12 @@ def forward(
         q = rotate(linear(h, "self_attn.q_proj").reshape(length, heads, head_dim))
         k = rotate(linear(h, "self_attn.k_proj").reshape(length, kv_heads, head_dim))
         v = round_(linear(h, "self_attn.v_proj").reshape(length, kv_heads, head_dim))
-        k, v = (np.repeat(part, heads // kv_heads, axis=1) for part in (k, v))
-        scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(np.float32(head_dim)) + causal
+        # [heads, T, head_dim]: products of matrices, which numpy leaves to a library.
+        k, v = (np.repeat(part, heads // kv_heads, axis=1).swapaxes(0, 1) for part in (k, v))
+        scores = q.swapaxes(0, 1) @ k.swapaxes(1, 2) / np.sqrt(np.float32(head_dim)) + causal
         weight = np.exp(scores - scores.max(-1, keepdims=True))
         weight /= weight.sum(-1, keepdims=True)
-        attended = round_(np.einsum("hqk,khd->qhd", weight, v).reshape(length, -1))
+        attended = round_((weight @ v).swapaxes(0, 1).reshape(length, -1))
         x = x + linear(attended, "self_attn.o_proj")
 
         h = norm(x, prefix + "post_attention_layernorm.weight")

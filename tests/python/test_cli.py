@@ -187,10 +187,13 @@ def test_info():
     rows = 3 * (128 + 2 * 64 + 96 + 2 * 224 + 96)
     dense = 2 * 1000 * 96 + 7 * 96
     assert facts["parameters"] == linear + dense
-    assert facts["weights_bytes"] == linear + 4 * rows + 2 * dense
+    # Norms are float32 once they are loaded.
+    assert facts["weights_bytes"] == linear + 4 * rows + 2 * dense + 2 * 7 * 96
+    assert facts["private_weights_bytes"] == linear + 4 * rows + 4 * 7 * 96
     # Values are kept in units of 64 dimensions, so these 32 take twice their room.
     assert facts["kv_cache_bytes_per_token"] == 2 * 3 * 2 * (32 + 64)
-    assert facts["kv_cache_bytes"] == 100 * facts["kv_cache_bytes_per_token"]
+    assert facts["kv_cache_bytes"] == 128 * facts["kv_cache_bytes_per_token"]
+    assert facts["weights_and_cache_bytes"] == facts["weights_bytes"] + facts["kv_cache_bytes"]
     assert facts["kv_cache"] == "bf16"
     # A code for each element, and a float32 scale for each key and value of a position and head.
     fp8 = json.loads(run("info", TINY, "--kv-cache", "fp8", "--json").output)
@@ -233,6 +236,12 @@ def test_info_of_a_packed_head(tmp_path):
     assert shown[0]["parameters"] == shown[1]["parameters"]
     # A thousand rows of 96 BF16 numbers become as many bytes, and a scale each.
     assert shown[0]["weights_bytes"] - shown[1]["weights_bytes"] == 1000 * (2 * 96 - 96 - 4)
+    # Of packed weights a process has only scales and norms for itself, and what it makes at its own wish.
+    by_wish = json.loads(run("info", wide, "--lm-head", "fp8", "--json").output)
+    assert by_wish["weights_bytes"] == shown[1]["weights_bytes"]
+    assert by_wish["private_weights_bytes"] == shown[0]["private_weights_bytes"] + 1000 * (96 + 4)
+    assert shown[1]["private_weights_bytes"] == shown[0]["private_weights_bytes"] + 1000 * 4
+    assert [facts["lm_head"] for facts in (*shown, by_wish)] == ["source", "fp8", "fp8"]
     refused = run("convert", TINY, tmp_path / "x", "--lm-head", "fp8", "--format", "compressed-tensors")
     assert refused.exit_code in (1, 2)
     assert "'compressed-tensors' keeps the head as in the source" in refused.stderr

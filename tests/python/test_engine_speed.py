@@ -5,11 +5,13 @@ import math
 
 import pytest
 from click.testing import CliRunner
+from fp8_model_files import KINDS, write_fp8_model
 from model_files import TINY_FP8
 
+from nemo_fast import convert
 from nemo_fast._native import Checkpoint
 from nemo_fast.cli import main
-from nemo_fast.engine_speed import decode_bytes, head_name
+from nemo_fast.model_layout import packed_matrices
 
 SMALL = ["--prompt-tokens", "16", "--new-tokens", "8", "--rounds", "1", "--threads", "2"]
 
@@ -43,26 +45,47 @@ def test_the_table_has_units():
 
 def test_bytes_read_are_those_of_the_weights():
     checkpoint = Checkpoint(TINY_FP8)
-    config = checkpoint.config
     expected = 0
     for name in checkpoint.tensor_names:
         if "_proj" in name:
             codes, scales = checkpoint.linear(name)
             expected += codes.size + 4 * scales.size
-        elif name != "model.embed_tokens.weight" or config["tie_word_embeddings"]:
+        elif name != "model.embed_tokens.weight":
             dtype, shape, content = checkpoint.dense(name)
             # Norms are float32 once they are loaded.
             expected += 4 * math.prod(shape) if len(shape) == 1 else len(content)
             assert dtype in ("BF16", "F16", "F32")
-    assert decode_bytes(config, checkpoint.dense_dtype(head_name(config))) == expected
+    assert checkpoint.weight_bytes["per_token"] == expected
+    assert checkpoint.weight_bytes["total"] == expected + len(
+        checkpoint.dense("model.embed_tokens.weight")[2]
+    )
+    assert json.loads(run(*SMALL, "--json").stdout)["bytes_read_per_token"] == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_scale_of_a_block_is_read(tmp_path, kind):
+    """Those of a block are repeated for its rows, those of a row where its matrix has others of blocks."""
+    folder = write_fp8_model(tmp_path / "source", kind)
+    source, packed = Checkpoint(folder), Checkpoint(convert(folder, tmp_path / "packed"))
+    codes = scales = 0
+    for weights in packed_matrices(source.config).values():
+        parts = [source.linear(weight) for weight in weights]
+        codes += sum(part[0].size for part in parts)
+        groups = max(part[1].size // len(part[0]) for part in parts)
+        scales += sum(4 * groups * len(part[0]) for part in parts)
+    norms = 4 * 5 * source.config["hidden_size"]
+    head = len(source.dense("lm_head.weight")[2])
+    assert source.weight_bytes["per_token"] == codes + scales + norms + head
+    assert source.weight_bytes["private"] == codes + scales + norms
+    assert packed.weight_bytes == {**source.weight_bytes, "private": scales + norms}
 
 
 def test_a_head_in_e4m3_is_read_as_linear_layers_are():
     done = run(*SMALL, "--lm-head", "fp8", "--json")
     assert done.exit_code == 0, done.output
-    config = Checkpoint(TINY_FP8).config
-    rows, columns = config["vocab_size"], config["hidden_size"]
-    saved = decode_bytes(config, "BF16") - json.loads(done.stdout)["bytes_read_per_token"]
+    checkpoint = Checkpoint(TINY_FP8)
+    rows, columns = checkpoint.config["vocab_size"], checkpoint.config["hidden_size"]
+    saved = checkpoint.weight_bytes["per_token"] - json.loads(done.stdout)["bytes_read_per_token"]
     assert saved == rows * (2 * columns - columns - 4)
 
 

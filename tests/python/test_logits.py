@@ -1,7 +1,10 @@
 """The forward pass against other programs: golden logits, and the numpy twin."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -117,6 +120,30 @@ def test_a_cache_in_fp8_stays_near(folder, golden_logits):
     ):
         error = relative_error(model.logits(ids), exact.logits(ids))
     assert 1e-4 < error < FP8_CACHE_ERROR
+
+
+def kernels():
+    with Model.load(TINY_FP8) as model:
+        return model._engine.kernels
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("level", "expected"), [("scalar", "portable"), ("avx2", "avx2")])
+def test_all_levels_agree_with_other_programs(level, expected):
+    """The golden tests of this file, SmolLM2's in the long profile, in processes whose level is forced."""
+    environment = {**os.environ, "NEMO_FAST_CPU": level}
+    program = "import test_logits; print(test_logits.kernels())"
+    options = {"env": environment, "capture_output": True, "text": True}
+    place = GOLDEN.parent / "python"
+    found = subprocess.run((sys.executable, "-c", program), cwd=place, check=False, **options).stdout.strip()
+    if found == "portable" != expected:
+        pytest.skip(f"no {level} here")
+    assert found == expected
+    chosen = "golden or stays_near or smollm2"
+    command = (sys.executable, "-m", "pytest", __file__, "-q", "-k", chosen, "-p", "no:cacheprovider")
+    done = subprocess.run(command, check=False, **options)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
 
 
 @pytest.mark.parametrize("head_dim", [4, 16, 64])

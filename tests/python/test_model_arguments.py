@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from model_files import PROMPT, TINY_FP8
+from model_files import PROMPT, TINY_FP8, write_random_model
 
 from nemo_fast import ContextLengthError, DeviceError, Model, TokenizerError
+from nemo_fast._native import Checkpoint, Engine
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,24 @@ def test_bad_positions_are_refused(tiny):
 def test_bad_arguments_of_load(options, error, message):
     with pytest.raises(error, match=message):
         Model.load(TINY_FP8, **options)
+
+
+def test_more_memory_than_there_is_is_refused_before_anything_is_loaded(tmp_path):
+    """Weights of this process's own count, beside a cache of some hundred gigabytes."""
+    wide = {"num_attention_heads": 64, "num_key_value_heads": 64, "head_dim": 512, "num_hidden_layers": 32}
+    wide |= {"hidden_size": 2, "intermediate_size": 2, "max_position_embeddings": 131_072}
+    folder = write_random_model(tmp_path / "wide", model_type="llama", **wide)
+    checkpoint = Checkpoint(folder)
+    cache = 131_072 * checkpoint.kv_cache_bytes_per_token("bf16")
+    assert cache == 131_072 * 32 * 64 * 2 * 512 * 2
+    steps = []
+    with pytest.raises(DeviceError) as caught:
+        Engine(checkpoint, progress=lambda *step: steps.append(step))
+    message = str(caught.value)
+    weights = checkpoint.weight_bytes["private"]
+    assert message.startswith(
+        f"a KV cache of 131072 positions needs {cache} bytes, the weights {weights}, and "
+    )
+    assert message.endswith('choose a smaller context_length or kv_cache="fp8"')
+    assert steps == []
+    assert Model.load(folder, context_length=64).context_length == 64

@@ -331,12 +331,12 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         "try:\n"
         "    nemo_fast.convert(sys.argv[1], sys.argv[2])\n"
         "except OSError as error:\n"
-        "    print('refused', error.errno)\n"
+        "    print('refused', error.errno, error.filename == sys.argv[2])\n"
     )
     source = shutil.copytree(TINY, tmp_path / "source")
     command = (sys.executable, "-c", code, str(source), str(tmp_path / "target"))
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout) == (0, "refused 27\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, "refused 27 True\n"), result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -353,6 +353,28 @@ def test_a_source_that_changes_meanwhile(tmp_path, monkeypatch):
 
     monkeypatch.setattr(FolderSource, "linear", touched)
     with pytest.raises(CheckpointError, match="source changed while it was converted: convert it again"):
+        convert(source, tmp_path / "target")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the process ends")
+@pytest.mark.parametrize("size", [0, 5_000, 400_000])
+def test_a_source_that_is_cut_meanwhile(tmp_path, monkeypatch, size):
+    """After its header was read: what is no longer there must not be touched."""
+    from nemo_fast.conversion import FolderSource
+
+    source = shutil.copytree(TINY, tmp_path / "source")
+    linear = FolderSource.linear
+
+    def cut(self, name):
+        for shard in source.glob("*.safetensors"):
+            os.truncate(shard, size)
+        return linear(self, name)
+
+    monkeypatch.setattr(FolderSource, "linear", cut)
+    with pytest.raises(
+        OSError, match=r"model-0000\d-of-00002.safetensors: the file has become shorter since"
+    ):
         convert(source, tmp_path / "target")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 

@@ -5,18 +5,21 @@ use std::num::NonZero;
 use std::path::Path;
 
 use nemo_fast::backend::KvFormat;
-use nemo_fast::backend::cpu::CpuBackend;
+use nemo_fast::backend::cpu::{CpuBackend, KernelLevel};
 use nemo_fast::checkpoint::Checkpoint;
 use nemo_fast::generation::{Engine, FinishReason, Request, RequestId, Sampling, Stopping};
 use nemo_fast::model::{MAX_ROWS, Model};
 use proptest::prelude::*;
 
 fn engine(context_length: usize) -> Engine<CpuBackend> {
+    engine_on(CpuBackend::new(NonZero::new(1)).unwrap(), context_length, KvFormat::Bf16)
+}
+
+fn engine_on(backend: CpuBackend, context_length: usize, kv_format: KvFormat) -> Engine<CpuBackend> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny-nemo-fp8-channel");
     let checkpoint = Checkpoint::open(&folder).unwrap();
-    let backend = CpuBackend::new(NonZero::new(1)).unwrap();
     let model = Model::load(&checkpoint, backend, context_length, &mut |_, _| Ok(())).unwrap();
-    Engine::new(model, KvFormat::Bf16, None).unwrap()
+    Engine::new(model, kv_format, None).unwrap()
 }
 
 fn request(prompt: Vec<u32>, max_tokens: usize, seed: u64) -> Request {
@@ -44,8 +47,15 @@ proptest! {
 
     #[test]
     fn an_answer_is_the_same_alone_and_among_others(
-        lengths in prop::collection::vec((1_usize..300, 1_usize..6), 1..7), steps_between in 0_usize..3,
+        lengths in prop::collection::vec((1_usize..300, 1_usize..6), 1..7),
+        steps_between in 0_usize..3,
+        level in prop::sample::select(KernelLevel::available()),
+        kv_format in prop::sample::select(&[KvFormat::Bf16, KvFormat::Fp8][..]),
+        threads in 1_usize..=4,
     ) {
+        let engine = |threads| {
+            engine_on(CpuBackend::at_level(level, NonZero::new(threads)).unwrap(), 1024, kv_format)
+        };
         let requests: Vec<Request> = lengths
             .iter()
             .enumerate()
@@ -53,14 +63,15 @@ proptest! {
                 request((0..length).map(|k| ((k * 37 + i * 101) % 1000) as u32).collect(), max_tokens, i as u64)
             })
             .collect();
-        let mut engine = engine(1024);
+        let mut one_thread = engine(1);
         let alone: Vec<Vec<u32>> = requests
             .iter()
             .map(|request| {
-                engine.submit(request).unwrap();
-                answers(&mut engine).into_values().next().unwrap()
+                one_thread.submit(request).unwrap();
+                answers(&mut one_thread).into_values().next().unwrap()
             })
             .collect();
+        let mut engine = engine(threads);
         let mut together: BTreeMap<RequestId, Vec<u32>> = BTreeMap::new();
         let mut ids = Vec::new();
         for request in &requests {

@@ -13,6 +13,7 @@ mod engine;
 mod exactness;
 mod fp8;
 mod golden;
+mod invariance;
 mod json;
 mod matmul;
 mod numbers;

@@ -22,13 +22,6 @@ from nemo_fast.cli.options import JSON, given, loading_options
     help="Measure decoding behind so many tokens, too.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option(
-    "--lm-head",
-    type=click.Choice(["source", "fp8"]),
-    default="source",
-    show_default=True,
-    help="The head: as in the source, or E4M3.",
-)
 @loading_options
 @JSON
 def bench(
@@ -38,10 +31,10 @@ def bench(
     new_tokens: int,
     context_tokens: int,
     rounds: int,
-    lm_head: Literal["source", "fp8"],
     threads: int | None,
     context_length: int | None,
     kv_cache: Literal["bf16", "fp8"],
+    lm_head: Literal["source", "fp8"],
     as_json: bool,
 ) -> None:
     """Measure decoding, prompts and the limits of memory and processor in turns; print the medians.
@@ -52,18 +45,16 @@ def bench(
     Example: nemo-fast bench smollm2-135m
     """
     from nemo_fast._native import Checkpoint, Engine
-    from nemo_fast.engine_speed import head_name, measure
+    from nemo_fast.engine_speed import measure
     from nemo_fast.progress import loading_bar
 
     checkpoint = Checkpoint(model_folder(model), lm_head=lm_head)
-    head = head_name(checkpoint.config)
-    head_dtype = "F8_E4M3" if checkpoint.has_fp8_head else checkpoint.dense_dtype(head)
     loading = given({"threads": threads, "context_length": context_length, "kv_cache": kv_cache})
     with loading_bar(checkpoint.file_bytes, progress=True) as report:
         engine = Engine(checkpoint, progress=report, **loading)
     found = measure(
         engine,
-        head_dtype,
+        checkpoint.weight_bytes["per_token"],
         prompt_tokens=prompt_tokens,
         new_tokens=new_tokens,
         context_tokens=context_tokens,

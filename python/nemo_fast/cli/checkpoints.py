@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from nemo_fast.cli.models import MODEL, model_folder
-from nemo_fast.cli.options import JSON, KV_CACHE
+from nemo_fast.cli.options import JSON, KV_CACHE, LM_HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,23 +72,29 @@ def convert(  # noqa: PLR0917 - click passes them by name
 @MODEL
 @click.option("--context-length", type=click.IntRange(min=1), help="Positions to plan memory for.")
 @KV_CACHE
+@LM_HEAD
 @JSON
-def info(model: str, *, context_length: int | None, kv_cache: Literal["bf16", "fp8"], as_json: bool) -> None:
+def info(
+    model: str,
+    *,
+    context_length: int | None,
+    kv_cache: Literal["bf16", "fp8"],
+    lm_head: Literal["source", "fp8"],
+    as_json: bool,
+) -> None:
     """Show a checkpoint's format and sizes, and the memory that running it takes.
+
+    The weights of a packed file are pages of the system's cache; what of the weights a process holds for
+    itself is shown as private.
 
     Example: nemo-fast info smollm2-135m --context-length 8192
     """
     from nemo_fast._native import Checkpoint
     from nemo_fast.conversion import SOURCE, SOURCE_HASH
-    from nemo_fast.model_layout import HEAD, dense_shapes
     from nemo_fast.safetensors_writer import read_metadata
 
     folder = model_folder(model)
-    checkpoint = Checkpoint(folder)
-    dense = dense_shapes(checkpoint.config)
-    if checkpoint.has_fp8_head:
-        dense.pop(HEAD, None)
-    dense_types = {name: checkpoint.dense_dtype(name) for name in dense}
+    checkpoint = Checkpoint(folder, lm_head=lm_head)
     facts: dict[str, Any] = {"path": str(folder), "format": checkpoint_format(folder, checkpoint.layout)}
     if checkpoint.layout == "packed":
         metadata = read_metadata(checkpoint.files[0])
@@ -96,16 +102,22 @@ def info(model: str, *, context_length: int | None, kv_cache: Literal["bf16", "f
             name: metadata.get(key, "unknown")
             for name, key in (("source", SOURCE), ("source_sha256", SOURCE_HASH))
         }
-    facts |= describe(
-        dict(checkpoint.config), dense_types, checkpoint.file_bytes, has_fp8_head=checkpoint.has_fp8_head
-    )
+    facts |= _shape(checkpoint.config)
+    weights = checkpoint.weight_bytes
     context = min(context_length or 131_072, checkpoint.config["max_position_embeddings"])
     token_bytes = checkpoint.kv_cache_bytes_per_token(kv_cache)
+    # The cache is taken in pages of 64 positions.
+    cache_bytes = token_bytes * 64 * math.ceil(context / 64)
     facts |= {
+        "file_bytes": checkpoint.file_bytes,
+        "weights_bytes": weights["total"],
+        "private_weights_bytes": weights["private"],
+        "lm_head": "fp8" if checkpoint.has_fp8_head else "source",
         "context_length": context,
         "kv_cache": kv_cache,
         "kv_cache_bytes_per_token": token_bytes,
-        "kv_cache_bytes": token_bytes * context,
+        "kv_cache_bytes": cache_bytes,
+        "weights_and_cache_bytes": weights["total"] + cache_bytes,
     }
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
@@ -115,41 +127,22 @@ def info(model: str, *, context_length: int | None, kv_cache: Literal["bf16", "f
         click.echo(f"{name.replace('_', ' '):{width}}  {_shown(name, value)}")
 
 
-def describe(
-    config: dict[str, Any], dense_types: Mapping[str, str], file_bytes: int, *, has_fp8_head: bool
-) -> dict[str, Any]:
-    """Return what `info` shows of the weights. Bytes are those of the loaded model, linear layers in E4M3.
-
-    `dense_types`: the dtypes of what is not E4M3, by name.
-    """
+def _shape(config: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many parameters a model has, and the numbers of its config that people ask for."""
     from nemo_fast.model_layout import dense_shapes, linear_shapes
 
-    linear, dense = linear_shapes(config), dense_shapes(config)
-    item_bytes = {"BF16": 2, "F16": 2, "F32": 4}
-    # A projection is a byte a weight and a float32 scale a row.
-    matrices = list(linear.values())
-    if has_fp8_head:
-        matrices.append((config["vocab_size"], config["hidden_size"]))
-    linear_bytes = sum(rows * columns + 4 * rows for rows, columns in matrices)
-    dense_bytes = sum(item_bytes[dtype] * math.prod(dense[name]) for name, dtype in dense_types.items())
-    return {
-        "parameters": sum(math.prod(shape) for shape in (*linear.values(), *dense.values())),
-        **{
-            name: config[name]
-            for name in (
-                "num_hidden_layers",
-                "hidden_size",
-                "intermediate_size",
-                "num_attention_heads",
-                "num_key_value_heads",
-                "head_dim",
-                "vocab_size",
-                "max_position_embeddings",
-            )
-        },
-        "file_bytes": file_bytes,
-        "weights_bytes": linear_bytes + dense_bytes,
-    }
+    shapes = (*linear_shapes(config).values(), *dense_shapes(config).values())
+    names = (
+        "num_hidden_layers",
+        "hidden_size",
+        "intermediate_size",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "vocab_size",
+        "max_position_embeddings",
+    )
+    return {"parameters": sum(map(math.prod, shapes)), **{name: config[name] for name in names}}
 
 
 def checkpoint_format(folder: Path, layout: str) -> str:

@@ -1,6 +1,6 @@
 """Options of more than one command: files, `--json`, rules of chat requests, what running a model takes.
 
-The last are OpenAI's sampling parameters, threads, context length and the format of the KV cache.
+The last are OpenAI's sampling parameters, threads, context length, and the formats of KV cache and head.
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ KV_CACHE = click.option(
     show_default=True,
     help="How keys and values are kept; fp8 takes half the memory.",
 )
+LM_HEAD = click.option(
+    "--lm-head",
+    type=click.Choice(["source", "fp8"]),
+    default="source",
+    show_default=True,
+    help="The head: as in the source, or E4M3, which takes half the memory.",
+)
 
 # Ranges are checked by the model, so that every way to ask for the same thing gets the same message.
 _SAMPLING = (
@@ -39,6 +46,7 @@ _LOADING = (
     click.option("--threads", type=click.IntRange(min=1), help="Threads to compute with."),
     click.option("--context-length", type=click.IntRange(min=1), help="Positions to keep memory for."),
     KV_CACHE,
+    LM_HEAD,
 )
 _CHAT = (
     click.option(
@@ -71,7 +79,7 @@ def sampling_options(function: Function) -> Function:
 
 
 def loading_options(function: Function) -> Function:
-    """Add `--threads`, `--context-length` and `--kv-cache`."""
+    """Add `--threads`, `--context-length`, `--kv-cache` and `--lm-head`."""
     return _add(_LOADING, function)
 
 

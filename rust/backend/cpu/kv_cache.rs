@@ -119,12 +119,7 @@ pub(super) struct Page<'a> {
 
 impl KvCache {
     pub(super) fn new(shape: KvShape) -> Result<KvCache, DeviceError> {
-        let bytes = KvCache::bytes(&shape);
-        let refused = |total| DeviceError::KvCacheMemory { bytes, positions: shape.pages * PAGE, total };
-        let total = memory::total();
-        if total.is_some_and(|total| bytes > total) {
-            return Err(refused(total));
-        }
+        memory::check(0, &shape)?;
         let layer = || -> std::io::Result<Layer> {
             Ok(Layer {
                 keys: Side::new(&shape, key_dimensions(shape.head_dim))?,
@@ -132,7 +127,13 @@ impl KvCache {
             })
         };
         let layers = (0..shape.layers).map(|_| layer()).collect::<std::io::Result<_>>();
-        Ok(KvCache { shape, layers: layers.map_err(|_| refused(None))? })
+        let refused = |_| DeviceError::Memory {
+            bytes: KvCache::bytes(&shape),
+            positions: shape.pages * PAGE,
+            weights: 0,
+            total: None,
+        };
+        Ok(KvCache { shape, layers: layers.map_err(refused)? })
     }
 
     /// Bytes that a cache takes when all of it is in use, scales included.

@@ -3,8 +3,24 @@
 use std::fs::read_to_string;
 use std::path::Path;
 
+use super::KvCache;
+use crate::backend::{DeviceError, KvShape, PAGE};
+
+/// Refuses more weights and a larger cache than there is memory for. The cache is taken as it fills, but whoever fills it should
+/// not learn then that it never fitted.
+pub(super) fn check(weights: usize, cache: &KvShape) -> Result<(), DeviceError> {
+    let (bytes, positions) = (KvCache::bytes(cache), cache.pages * PAGE);
+    let total = total();
+    match total {
+        Some(most) if bytes.saturating_add(weights) > most => {
+            Err(DeviceError::Memory { bytes, positions, weights, total })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Bytes; `None` where the system does not say it the way Linux does.
-pub(super) fn total() -> Option<usize> {
+fn total() -> Option<usize> {
     let machine = machine(&read_to_string("/proc/meminfo").ok()?)?;
     let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
     Some(group_limit(&groups, Path::new("/sys/fs/cgroup")).map_or(machine, |limit| limit.min(machine)))
@@ -33,6 +49,17 @@ mod tests {
     fn the_machine_says_kilobytes() {
         assert_eq!(machine("MemFree: 1 kB\nMemTotal:       24622508 kB\n"), Some(24_622_508 * 1024));
         assert_eq!(machine("MemTotal: much\n"), None);
+    }
+
+    #[test]
+    fn weights_and_cache_must_fit_together() {
+        let format = crate::backend::KvFormat::Bf16;
+        let cache = KvShape { layers: 1, pages: 1, heads: 1, query_heads: 1, head_dim: 64, format };
+        assert!(check(1 << 20, &cache).is_ok());
+        let error = check(1 << 60, &cache).unwrap_err().to_string();
+        let numbers = "a KV cache of 64 positions needs 16384 bytes, the weights 1152921504606846976, and this machine has ";
+        assert!(error.starts_with(numbers), "{error}");
+        assert!(error.ends_with("or convert the model: packed weights are used in place"), "{error}");
     }
 
     #[test]

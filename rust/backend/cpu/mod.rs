@@ -77,6 +77,11 @@ impl CpuBackend {
         Ok(limits::measure(&self.pool, self.level)?)
     }
 
+    /// Refuses a model, before it is loaded, whose weights (`weights` bytes in memory of its own) and KV cache do not fit.
+    pub fn check_memory(&self, weights: usize, cache: &KvShape) -> Result<()> {
+        Ok(memory::check(weights, cache)?)
+    }
+
     /// The kernels in use.
     pub fn level(&self) -> KernelLevel {
         self.level
