@@ -1,8 +1,9 @@
 //! Speed of the products with E4M3 weights, as shares of what this machine can read and multiply.
 //!
-//! `cargo bench --bench matmul [-- THREADS]` prints for each number of tokens: bytes of weights read in a second and their
+//! `cargo bench --bench matmul [-- THREADS] [int8]` prints for each number of tokens: bytes of weights read in a second and their
 //! share of the read speed of memory, operations in a second and their share of the peak of bf16 products. The weights
-//! (Nemo's down projection, several times) do not fit the caches. Best of several rounds.
+//! (Nemo's down projection, several times) do not fit the caches. Best of several rounds. With `int8` the products are
+//! those in integers, and the peak is still that of bf16.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -21,6 +22,7 @@ const ROUNDS: usize = 7;
 fn main() {
     // Cargo adds `--bench`.
     let threads = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(2);
+    let in_integers = std::env::args().any(|argument| argument == "int8");
     let backend = CpuBackend::new(NonZero::new(threads)).expect("threads");
     let matrices: Vec<_> = (0..MATRICES).map(|seed| matrix(&backend, seed)).collect();
     println!("{} threads, kernels {}", backend.threads(), backend.level().name());
@@ -30,7 +32,11 @@ fn main() {
         let mut out = backend.buffer(tokens, ROWS).expect("memory");
         let time = best(|| {
             for matrix in &matrices {
-                backend.matmul(matrix, &x, tokens, Epilogue::Store, &mut out);
+                if in_integers {
+                    backend.int8_matmul(matrix, &x, 0..tokens, Epilogue::Store, &mut out);
+                } else {
+                    backend.matmul(matrix, &x, tokens, Epilogue::Store, &mut out);
+                }
             }
         });
         let weights = (ROWS * COLUMNS * MATRICES) as f64;

@@ -13,6 +13,7 @@ mod engine;
 mod exactness;
 mod fp8;
 mod golden;
+mod int8;
 mod json;
 mod matmul;
 mod numbers;

@@ -35,12 +35,14 @@ def bench(
     threads: int | None,
     context_length: int | None,
     kv_cache: str,
+    prefill: str,
     as_json: bool,
 ) -> None:
     """Measure decoding, prompts and the limits of memory and processor in turns; print the medians.
 
-    Decoding reads all weights for each token, so that its limit is the speed of memory. Needs 1 GiB beside
-    the model.
+    Decoding reads all weights for each token, so that its limit is the speed of memory. The peak that prompts
+    are compared with is that of bf16 products, also with `--prefill int8`, which may be beyond it. Needs
+    1 GiB beside the model.
 
     Example: nemo-fast bench smollm2-135m
     """
@@ -51,10 +53,13 @@ def bench(
     checkpoint = Checkpoint(model_folder(model), lm_head=lm_head)
     head = head_name(checkpoint.config)
     head_dtype = "F8_E4M3" if checkpoint.has_fp8_head else checkpoint.dense_dtype(head)
-    loading = given({"threads": threads, "context_length": context_length, "kv_cache": kv_cache})
+    loading = given(
+        {"threads": threads, "context_length": context_length, "kv_cache": kv_cache, "prefill": prefill}
+    )
     with loading_bar(checkpoint.file_bytes, progress=True) as report:
         engine = Engine(checkpoint, progress=report, **loading)
-    found = measure(engine, head_dtype, prompt_tokens=prompt_tokens, new_tokens=new_tokens, rounds=rounds)
+    speeds = measure(engine, head_dtype, prompt_tokens=prompt_tokens, new_tokens=new_tokens, rounds=rounds)
+    found = {"prefill": prefill, **speeds}
     engine.close()
     if as_json:
         click.echo(json.dumps(found))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Messages = list[dict[str, Any]]
 KvCacheFormat = Literal["bf16", "fp8"]
+Prefill = Literal["bf16", "int8"]
 
 
 @click.command()
@@ -34,6 +35,7 @@ def generate(
     threads: int | None,
     context_length: int | None,
     kv_cache: KvCacheFormat,
+    prefill: Prefill,
     as_json: bool,
     **sampling: object,
 ) -> None:
@@ -42,7 +44,7 @@ def generate(
     Example: nemo-fast generate smollm2-135m "The capital of France is" --max-tokens 8 --temperature 0
     """
     text = _argument_or_stdin(prompt, "give a prompt, as an argument or on stdin")
-    with _load(model, threads, context_length, kv_cache) as loaded:
+    with _load(model, threads, context_length, kv_cache, prefill) as loaded:
         if as_json:
             click.echo(loaded.generate(text, **given(sampling)).to_json())
             return
@@ -66,6 +68,7 @@ def chat(
     threads: int | None,
     context_length: int | None,
     kv_cache: KvCacheFormat,
+    prefill: Prefill,
     as_json: bool,
     **sampling: object,
 ) -> None:
@@ -83,7 +86,7 @@ def chat(
         # Read before the model is loaded: bad use should not take seconds to say so.
         content = _argument_or_stdin(message, "give a message")
         messages.append({"role": "user", "content": content})
-    with _load(model, threads, context_length, kv_cache) as loaded:
+    with _load(model, threads, context_length, kv_cache, prefill) as loaded:
         if talking:
             _enable_line_editing()
             talk(loaded, messages, given(sampling), read_line=lambda: input("> "))
@@ -137,11 +140,15 @@ def _contents(chunks: Iterable[Any]) -> Iterable[str]:
             yield text
 
 
-def _load(name: str, threads: int | None, context_length: int | None, kv_cache: KvCacheFormat) -> Model:
+def _load(
+    name: str, threads: int | None, context_length: int | None, kv_cache: KvCacheFormat, prefill: Prefill
+) -> Model:
     folder = model_folder(name)
     from nemo_fast.model import Model
 
-    return Model.load(folder, threads=threads, context_length=context_length, kv_cache=kv_cache)
+    return Model.load(
+        folder, threads=threads, context_length=context_length, kv_cache=kv_cache, prefill=prefill
+    )
 
 
 def _argument_or_stdin(argument: str | None, request: str) -> str:

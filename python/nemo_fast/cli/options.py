@@ -1,6 +1,7 @@
 """Options of more than one command: files, `--json`, rules of chat requests, what running a model takes.
 
-The last are OpenAI's sampling parameters, threads, context length and the format of the KV cache.
+The last are OpenAI's sampling parameters, threads, context length, the format of the KV cache, and how
+prompts are multiplied.
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ KV_CACHE = click.option(
     help="How keys and values are kept; fp8 takes half the memory.",
 )
 
+PREFILL = click.option(
+    "--prefill",
+    type=click.Choice(["bf16", "int8"]),
+    default="bf16",
+    show_default=True,
+    help="How prompts are multiplied; int8 is faster with AVX-512 VNNI, less exact.",
+)
+
 # Ranges are checked by the model, so that every way to ask for the same thing gets the same message.
 _SAMPLING = (
     click.option(
@@ -39,6 +48,7 @@ _LOADING = (
     click.option("--threads", type=click.IntRange(min=1), help="Threads to compute with."),
     click.option("--context-length", type=click.IntRange(min=1), help="Positions to keep memory for."),
     KV_CACHE,
+    PREFILL,
 )
 _CHAT = (
     click.option(
@@ -71,7 +81,7 @@ def sampling_options(function: Function) -> Function:
 
 
 def loading_options(function: Function) -> Function:
-    """Add `--threads`, `--context-length` and `--kv-cache`."""
+    """Add `--threads`, `--context-length`, `--kv-cache` and `--prefill`."""
     return _add(_LOADING, function)
 
 
