@@ -155,8 +155,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer,
     );
 
-    /// The same for some rows of x, in eight-bit integers: W · bf16(x\[i\]) becomes a product of rounded weights and activations, for
-    /// each 128 columns with a scale of the row, and one of the weights. A row's result has the same bits in any range.
+    /// The same for a range of rows, `x` and W rounded to eight-bit integers: for each 128 columns with a scale for the row of `x`
+    /// and one for some rows of W, which the device chooses. A row has the same bits in any range.
     fn int8_matmul(
         &self,
         w: &Self::Fp8Matrix,

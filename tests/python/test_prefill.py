@@ -9,8 +9,8 @@ from model_files import GOLDEN, TINY_FP8
 
 from nemo_fast import Model, cli
 
-# What integers may add, of the size of the logits; E4M3 weights cost the wider ones of these checkpoints 0.09 to 0.14.
-INT8_ERROR = 0.03
+# What integers may add, of the size of the logits; E4M3 weights cost the wider one of these checkpoints 0.13.
+INT8_ERROR = 0.07
 
 
 def relative_error(found, expected):
@@ -42,7 +42,9 @@ def test_a_prefix_has_the_same_logits(int8, ids, data):
     """A prefix is cut into other passes, of other sizes, down to one token."""
     length = data.draw(st.integers(1, len(ids)))
     position = length - 1
-    assert np.array_equal(int8.logits(ids[:length], positions=[position]), int8.logits(ids, positions=[position]))
+    assert np.array_equal(
+        int8.logits(ids[:length], positions=[position]), int8.logits(ids, positions=[position])
+    )
 
 
 @pytest.mark.parametrize("threads", [2, 3, 4])
@@ -57,7 +59,9 @@ def test_answers_are_the_same_alone_and_beside_others(int8):
     prompts = [[3], list(range(1, 400)), [9, 8, 7], list(range(200, 900))]
     alone = [int8.generate(prompt, **options).token_ids for prompt in prompts]
     streams = [int8.stream(prompt, **options) for prompt in prompts]
-    together = [tuple(chunk.choices[0].token_ids[0] for chunk in stream if chunk.choices) for stream in streams]
+    together = [
+        tuple(chunk.choices[0].token_ids[0] for chunk in stream if chunk.choices) for stream in streams
+    ]
     assert together == alone
     # A prompt of one token is a prompt, too.
     with Model.load(TINY_FP8, context_length=1024) as model:

@@ -1,4 +1,4 @@
-//! Products in eight-bit integers, for rows of a prompt: half as exact as E4M3 weights are, and faster than bf16.
+//! Products in eight-bit integers, for rows of a prompt: of the same panels, less exact than in bf16, and faster.
 //!
 //! **Integers.** Columns are taken in groups of 128. A token has a scale a for each group, the largest |x| of the group / 127,
 //! and q(x) is the integer nearest to x / a. A panel has a power of two for each group, by the largest exponent e among its
@@ -15,7 +15,7 @@ mod portable;
 
 use std::ops::Range;
 
-use super::{SCALED, share_out};
+use super::share_out;
 use crate::backend::Epilogue;
 use crate::backend::cpu::ThreadPool;
 use crate::backend::cpu::level::KernelLevel;
