@@ -1,8 +1,9 @@
 //! Speed of the products with E4M3 weights, as shares of what this machine can read and multiply.
 //!
-//! `cargo bench --bench matmul [-- THREADS [ROWS COLUMNS]]` prints for each number of tokens: bytes of weights read in a second
-//! and their share of the read speed of memory, operations in a second and their share of the peak of bf16 products. The
-//! weights (Nemo's down projection, or what is asked for, several times) do not fit the caches. Best of several rounds.
+//! `cargo bench --bench matmul [-- [int8] [THREADS [ROWS COLUMNS]]]` prints for each number of tokens: bytes of weights read in a
+//! second and their share of the read speed of memory, operations in a second and their share of the peak of bf16 products. The
+//! weights (Nemo's down projection, or what is asked for, several times) do not fit the caches. Best of several rounds. With
+//! `int8` the products are those in integers, and the peak is still that of bf16.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -23,6 +24,7 @@ fn main() {
     let threads = numbers.first().copied().unwrap_or(2);
     let (rows, columns) =
         if let [_, rows, columns] = numbers[..] { (rows, columns) } else { (5_120, 14_336) };
+    let in_integers = std::env::args().any(|argument| argument == "int8");
     let backend = CpuBackend::new(NonZero::new(threads)).expect("threads");
     let matrices: Vec<_> =
         (0..BYTES / rows / columns).map(|seed| matrix(&backend, rows, columns, seed)).collect();
@@ -33,7 +35,11 @@ fn main() {
         let mut out = backend.buffer(tokens, rows).expect("memory");
         let time = best(|| {
             for matrix in &matrices {
-                backend.matmul(matrix, &x, tokens, Epilogue::Store, &mut out);
+                if in_integers {
+                    backend.int8_matmul(matrix, &x, 0..tokens, Epilogue::Store, &mut out);
+                } else {
+                    backend.matmul(matrix, &x, tokens, Epilogue::Store, &mut out);
+                }
             }
         });
         let weights = (rows * columns * matrices.len()) as f64;

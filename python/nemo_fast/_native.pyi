@@ -70,6 +70,7 @@ _Errors: TypeAlias = Literal["replace", "strict"]
 _ControlStrings: TypeAlias = Literal["text", "parse", "forbid"]
 _Special: TypeAlias = Literal["skip", "keep", "raise"]
 _KvCache: TypeAlias = Literal["bf16", "fp8"]
+_Prefill: TypeAlias = Literal["bf16", "int8"]
 _Mode: TypeAlias = Literal["test", "serving", "finetuning", "agnostic"]
 _ToolCallIds: TypeAlias = Literal["strict", "last9"]
 
@@ -444,6 +445,7 @@ class Engine:
         device: str = "auto",
         context_length: int | None = None,
         kv_cache: _KvCache = "bf16",
+        prefill: _Prefill = "bf16",
         threads: int | None = None,
         tokens: TokenTable | None = None,
         progress: Callable[[int, int], object] | None = None,

@@ -13,6 +13,8 @@
 
 pub mod cpu;
 
+use std::ops::Range;
+
 use crate::checkpoint::Tensor;
 use crate::error::Result;
 use crate::fp8::{Fp8Rows, Panels};
@@ -82,6 +84,8 @@ pub struct KvShape {
 pub struct Rows<B: Backend> {
     /// How many rows the pass has.
     pub len: usize,
+    /// How many of them, the first ones, take [`Backend::matmul`]; the others take [`Backend::int8_matmul`].
+    pub bf16_len: usize,
     /// `[n]`
     pub token_ids: B::Indices,
     /// `[n]` Position of the token in its sequence.
@@ -151,6 +155,17 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer,
     );
 
+    /// The same for a range of rows, `x` and W rounded to eight-bit integers: for each 128 columns with a scale for the row of `x`
+    /// and one for some rows of W, which the device chooses. A row has the same bits in any range.
+    fn int8_matmul(
+        &self,
+        w: &Self::Fp8Matrix,
+        x: &Self::Buffer,
+        rows: Range<usize>,
+        epilogue: Epilogue,
+        out: &mut Self::Buffer,
+    );
+
     /// Turns the query and key heads of `qkv[i]` by the angles of `positions[i]`, dimension d with d + `head_dim`/2:
     /// `(a, b) → bf16(a·cos − b·sin, b·cos + a·sin)`; appends key and bf16(value), as its [`KvFormat`] says, to the layer's
     /// cache at that position. The turned queries stay in `qkv`.
@@ -198,9 +213,10 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer,
     );
 
-    /// Runs a pass. `key` names its shape: a device may record the operations the first time and replay them.
-    fn replay(&self, key: usize, pass: impl FnOnce()) {
-        let _ = key;
+    /// Runs a pass. `shape`, all its rows and those in bf16, names it: a device may record the operations the first time and
+    /// replay them.
+    fn replay(&self, shape: (usize, usize), pass: impl FnOnce()) {
+        let _ = shape;
         pass();
     }
 }

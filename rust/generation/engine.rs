@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::sequence::{Piece, Sequence, Stopping};
-use super::{GenerationError, Sampling};
+use super::{GenerationError, Prefill, Sampling};
 use crate::backend::{Backend, KvFormat, PAGE, Rows};
 use crate::error::{Error, Result};
 use crate::model::{Activations, MAX_ROWS, Model, PagePool};
@@ -67,6 +67,7 @@ pub struct Engine<B: Backend> {
     pages: PagePool,
     activations: Activations<B>,
     rows: Rows<B>,
+    prefill: Prefill,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     submitted: RequestId,
@@ -81,12 +82,18 @@ impl<B: Backend> Engine<B> {
             pages: PagePool::new(pages),
             activations: model.activations(MAX_RUNNING)?,
             rows: model.rows(MAX_RUNNING)?,
+            prefill: Prefill::Bf16,
             waiting: VecDeque::new(),
             running: Vec::new(),
             submitted: 0,
             tokens,
             model,
         })
+    }
+
+    /// The same engine, reading prompts in another arithmetic.
+    pub fn with_prefill(self, prefill: Prefill) -> Engine<B> {
+        Engine { prefill, ..self }
     }
 
     /// The model.
@@ -180,9 +187,10 @@ impl<B: Backend> Engine<B> {
             return Vec::new();
         }
         let mut pass = Pass::default();
-        for (slot, &count) in plan.iter().enumerate() {
+        for &(slot, count) in &plan {
             let sequence = &self.running[slot];
-            pass.append(&sequence.pending()[..count], sequence.position(), slot);
+            let is_bf16 = self.prefill == Prefill::Bf16 || !sequence.reads_prompt();
+            pass.append(&sequence.pending()[..count], sequence.position(), slot, is_bf16);
         }
         let tables: Vec<&[u32]> = self.running.iter().map(|sequence| sequence.pages.as_slice()).collect();
         run(&self.model, &pass, &tables, &mut self.rows, &mut self.cache, &mut self.activations);
@@ -190,7 +198,7 @@ impl<B: Backend> Engine<B> {
         // A choice whose pending tokens are all in the cache draws its next one from the row of the last of them.
         let mut ready = Vec::new();
         let mut end = 0;
-        for (slot, &count) in plan.iter().enumerate() {
+        for &(slot, count) in &plan {
             end += count;
             if self.running[slot].advance(count) {
                 ready.push((slot, end as u32 - 1));
@@ -242,7 +250,7 @@ impl<B: Backend> Engine<B> {
         let first = *computed;
         let last = ids.len().min(first + MAX_ROWS);
         let mut pass = Pass::default();
-        pass.append(&ids[first..last], first, 0);
+        pass.append(&ids[first..last], first, 0, self.prefill == Prefill::Bf16);
         run(&self.model, &pass, &[pages], &mut self.rows, &mut self.cache, &mut self.activations);
         let here: Vec<usize> =
             (0..positions.len()).filter(|&i| (first..last).contains(&positions[i])).collect();
@@ -275,16 +283,17 @@ impl<B: Backend> Engine<B> {
         }
     }
 
-    /// How many rows each running choice gets in the next pass.
-    fn plan(&self) -> Vec<usize> {
-        let mut left = MAX_ROWS;
-        let mut plan: Vec<usize> =
-            self.running.iter().map(|sequence| usize::from(sequence.pending().len() == 1)).collect();
-        left -= plan.iter().sum::<usize>();
-        for (sequence, rows) in self.running.iter().zip(&mut plan) {
-            if *rows == 0 {
-                *rows = sequence.pending().len().min(left);
-                left -= *rows;
+    /// Which running choices get how many rows of the next pass, in the order of the rows: one for each answer, then prompts.
+    fn plan(&self) -> Vec<(usize, usize)> {
+        let slots = 0..self.running.len();
+        let (prompts, answers): (Vec<_>, Vec<_>) = slots.partition(|&slot| self.running[slot].reads_prompt());
+        let mut left = MAX_ROWS - answers.len();
+        let mut plan: Vec<_> = answers.into_iter().map(|slot| (slot, 1)).collect();
+        for slot in prompts {
+            let rows = self.running[slot].pending().len().min(left);
+            if rows > 0 {
+                plan.push((slot, rows));
+                left -= rows;
             }
         }
         plan
@@ -310,16 +319,21 @@ impl<B: Backend> Engine<B> {
     }
 }
 
-/// The rows of a pass, on the host.
+/// The rows of a pass, on the host; those in bf16 stand first.
 #[derive(Default)]
 struct Pass {
     token_ids: Vec<u32>,
     positions: Vec<u32>,
     sequences: Vec<u32>,
+    bf16_len: usize,
 }
 
 impl Pass {
-    fn append(&mut self, ids: &[TokenId], position: usize, slot: usize) {
+    fn append(&mut self, ids: &[TokenId], position: usize, slot: usize, is_bf16: bool) {
+        if is_bf16 {
+            debug_assert_eq!(self.bf16_len, self.token_ids.len());
+            self.bf16_len += ids.len();
+        }
         self.token_ids.extend(ids);
         self.positions.extend((position..position + ids.len()).map(|position| position as u32));
         self.sequences.extend(ids.iter().map(|_| slot as u32));
@@ -341,6 +355,7 @@ fn run<B: Backend>(
     }
     let backend = &model.backend;
     rows.len = pass.token_ids.len();
+    rows.bf16_len = pass.bf16_len;
     backend.write(&pass.token_ids, &mut rows.token_ids);
     backend.write(&pass.positions, &mut rows.positions);
     backend.write(&pass.sequences, &mut rows.sequences);

@@ -11,6 +11,27 @@ pub use engine::{Engine, Event, Request, RequestId, TeacherForcing};
 pub use sampler::Sampling;
 pub use sequence::{FinishReason, Piece, Stopping};
 
+/// In which arithmetic the tokens of prompts are read. Answers are always written in bf16.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Prefill {
+    /// [`Backend::matmul`](crate::backend::Backend::matmul), as answers are.
+    #[default]
+    Bf16,
+    /// [`Backend::int8_matmul`](crate::backend::Backend::int8_matmul), for every token of every prompt.
+    Int8,
+}
+
+impl Prefill {
+    /// What a user means by "bf16" or "int8".
+    pub fn named(name: &str) -> Option<Prefill> {
+        match name {
+            "bf16" => Some(Prefill::Bf16),
+            "int8" => Some(Prefill::Int8),
+            _ => None,
+        }
+    }
+}
+
 /// What can be wrong with a request.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {

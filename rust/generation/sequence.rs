@@ -46,6 +46,7 @@ pub(super) struct Sequence {
     pub(super) choice: usize,
     /// Prompt and answer so far.
     tokens: Vec<TokenId>,
+    prompt_tokens: usize,
     /// Positions whose keys and values are in the cache.
     computed: usize,
     /// Pages for all positions it can reach, taken when it starts.
@@ -71,6 +72,7 @@ impl Sequence {
         Sequence {
             request,
             choice,
+            prompt_tokens: prompt.len(),
             tokens: prompt,
             computed: 0,
             pages: Vec::new(),
@@ -85,6 +87,11 @@ impl Sequence {
     /// Tokens whose keys and values are still to be computed: at least one while it runs.
     pub(super) fn pending(&self) -> &[TokenId] {
         &self.tokens[self.computed..]
+    }
+
+    /// Whether what is pending is of the prompt; otherwise it is the one token that was drawn last.
+    pub(super) fn reads_prompt(&self) -> bool {
+        self.computed < self.prompt_tokens
     }
 
     /// Position of the first pending token.

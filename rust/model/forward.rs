@@ -8,22 +8,30 @@ impl<B: Backend> Model<B> {
     /// One pass over `rows`: appends their keys and values to `cache`, leaves the normed hidden states in
     /// `activations`, from which [`Model::logits`] reads.
     pub fn forward(&self, rows: &Rows<B>, cache: &mut B::KvCache, activations: &mut Activations<B>) {
+        let matmul = |w: &B::Fp8Matrix, x: &B::Buffer, epilogue, out: &mut B::Buffer| {
+            if rows.bf16_len > 0 {
+                self.backend.matmul(w, x, rows.bf16_len, epilogue, out);
+            }
+            if rows.bf16_len < rows.len {
+                self.backend.int8_matmul(w, x, rows.bf16_len..rows.len, epilogue, out);
+            }
+        };
         let (backend, n, eps) = (&self.backend, rows.len, self.config.rms_norm_eps);
         let Activations { residual, normed, qkv, attended, gated, .. } = activations;
-        backend.replay(n, || {
+        backend.replay((n, rows.bf16_len), || {
             backend.embed(&self.embed_tokens, rows, residual);
             for (index, layer) in self.layers.iter().enumerate() {
                 // Attention over everything up to and including each row's position.
                 backend.rms_norm(residual, &layer.input_layernorm, eps, n, normed);
-                backend.matmul(&layer.qkv_proj, normed, n, Epilogue::Store, qkv);
+                matmul(&layer.qkv_proj, normed, Epilogue::Store, qkv);
                 backend.rope_append(qkv, &self.rope, rows, index, cache);
                 backend.attend(qkv, rows, index, cache, attended);
-                backend.matmul(&layer.o_proj, attended, n, Epilogue::Add, residual);
+                matmul(&layer.o_proj, attended, Epilogue::Add, residual);
 
                 // down(silu(gate(x)) · up(x))
                 backend.rms_norm(residual, &layer.post_attention_layernorm, eps, n, normed);
-                backend.matmul(&layer.gate_up_proj, normed, n, Epilogue::SwiGlu, gated);
-                backend.matmul(&layer.down_proj, gated, n, Epilogue::Add, residual);
+                matmul(&layer.gate_up_proj, normed, Epilogue::SwiGlu, gated);
+                matmul(&layer.down_proj, gated, Epilogue::Add, residual);
             }
             backend.rms_norm(residual, &self.norm, eps, n, normed);
         });

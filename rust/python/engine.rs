@@ -19,7 +19,9 @@ use crate::backend::cpu::{CpuBackend, KernelLevel};
 use crate::backend::{DeviceError, KvFormat, PAGE};
 use crate::checkpoint::{MAX_CONTEXT_LENGTH, ModelConfig};
 use crate::error::{Error, Result};
-use crate::generation::{self, Event, FinishReason, GenerationError, Request, RequestId, Sampling, Stopping};
+use crate::generation::{
+    self, Event, FinishReason, GenerationError, Prefill, Request, RequestId, Sampling, Stopping,
+};
 use crate::model::{Model, kv_shape};
 
 /// More threads than any machine has cores for are a slip, and might not even start.
@@ -69,13 +71,14 @@ impl Engine {
 impl Engine {
     #[new]
     #[allow(clippy::too_many_arguments, reason = "the settings, by name")]
-    #[pyo3(signature = (checkpoint, *, device = "auto", context_length = None, kv_cache = "bf16", threads = None, tokens = None, progress = None))]
+    #[pyo3(signature = (checkpoint, *, device = "auto", context_length = None, kv_cache = "bf16", prefill = "bf16", threads = None, tokens = None, progress = None))]
     fn new(
         py: Python<'_>,
         checkpoint: &Bound<'_, checkpoint::Checkpoint>,
         device: &str,
         context_length: Option<usize>,
         kv_cache: &str,
+        prefill: &str,
         threads: Option<usize>,
         tokens: Option<&Bound<'_, PyTokenTable>>,
         progress: Option<Py<PyAny>>,
@@ -84,6 +87,9 @@ impl Engine {
             return Err(Error::from(DeviceError::Unavailable(device.to_owned())).into());
         }
         let kv_format = kv_format(kv_cache)?;
+        let prefill = Prefill::named(prefill).ok_or_else(|| {
+            Error::Argument(format!("prefill must be \"bf16\" or \"int8\", found {prefill:?}"))
+        })?;
         let threads = threads.map(|count| match NonZero::new(count) {
             Some(threads) if count <= MOST_THREADS => Ok(threads),
             _ => Err(Error::Argument(format!("threads must be between 1 and {MOST_THREADS}, found {count}"))),
@@ -115,7 +121,7 @@ impl Engine {
                 })
             };
             let model = Model::load(checkpoint, backend, context_length, &mut report)?;
-            generation::Engine::new(model, kv_format, tokens)
+            Ok(generation::Engine::new(model, kv_format, tokens)?.with_prefill(prefill))
         });
         if let Some(error) = interrupted {
             return Err(error);

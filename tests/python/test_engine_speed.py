@@ -80,6 +80,14 @@ def test_every_scale_of_a_block_is_read(tmp_path, kind):
     assert packed.weight_bytes == {**source.weight_bytes, "private": scales + norms}
 
 
+def test_prompts_in_integers_are_measured_as_such():
+    for prefill in ("bf16", "int8"):
+        done = run(*SMALL, "--prefill", prefill, "--json")
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["prefill"] == prefill
+    assert run(*SMALL, "--prefill", "int4").exit_code == 2
+
+
 def test_a_head_in_e4m3_is_read_as_linear_layers_are():
     done = run(*SMALL, "--lm-head", "fp8", "--json")
     assert done.exit_code == 0, done.output

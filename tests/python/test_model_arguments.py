@@ -98,6 +98,8 @@ def test_bad_positions_are_refused(tiny):
         ({"threads": 10_000}, ValueError, "threads must be between 1 and 1024, found 10000"),
         ({"kv_cache": "int8"}, ValueError, 'kv_cache must be "bf16" or "fp8", found "int8"'),
         ({"kv_cache": None}, TypeError, "kv_cache"),
+        ({"prefill": "fp8"}, ValueError, 'prefill must be "bf16" or "int8", found "fp8"'),
+        ({"prefill": None}, TypeError, "prefill"),
         ({"context_length": 0}, ValueError, "context_length must be at least 1, found 0"),
         (
             {"context_length": 131_073},

@@ -75,6 +75,7 @@ pub(crate) fn row_buffers<B: Backend>(
     let indices = |len| backend.indices(len).unwrap();
     Rows {
         len: n,
+        bf16_len: n,
         token_ids: indices(n),
         positions: indices(n),
         sequences: indices(n),

@@ -14,6 +14,7 @@ mod exactness;
 mod fp8;
 mod golden;
 mod invariance;
+mod int8;
 mod json;
 mod matmul;
 mod numbers;

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any
 
 import click
 
 from nemo_fast.cli.models import MODEL, model_folder
-from nemo_fast.cli.options import JSON, given, loading_options
+from nemo_fast.cli.options import JSON, loading_options
 
 
 @click.command()
@@ -31,16 +31,14 @@ def bench(
     new_tokens: int,
     context_tokens: int,
     rounds: int,
-    threads: int | None,
-    context_length: int | None,
-    kv_cache: Literal["bf16", "fp8"],
-    lm_head: Literal["source", "fp8"],
+    loading: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Measure decoding, prompts and the limits of memory and processor in turns; print the medians.
 
-    Decoding reads all weights for each token, so that its limit is the speed of memory. Needs 1 GiB beside
-    the model.
+    Decoding reads all weights for each token, so that its limit is the speed of memory. The peak that prompts
+    are compared with is that of bf16 products, also with `--prefill int8`, which may be beyond it. Needs
+    1 GiB beside the model.
 
     Example: nemo-fast bench smollm2-135m
     """
@@ -48,8 +46,7 @@ def bench(
     from nemo_fast.engine_speed import measure
     from nemo_fast.progress import loading_bar
 
-    checkpoint = Checkpoint(model_folder(model), lm_head=lm_head)
-    loading = given({"threads": threads, "context_length": context_length, "kv_cache": kv_cache})
+    checkpoint = Checkpoint(model_folder(model), lm_head=loading.pop("lm_head"))
     with loading_bar(checkpoint.file_bytes, progress=True) as report:
         engine = Engine(checkpoint, progress=report, **loading)
     found = measure(
@@ -60,7 +57,8 @@ def bench(
         context_tokens=context_tokens,
         rounds=rounds,
     )
-    found["kv_cache_bytes_per_token"] = checkpoint.kv_cache_bytes_per_token(kv_cache)
+    found["kv_cache_bytes_per_token"] = checkpoint.kv_cache_bytes_per_token(loading["kv_cache"])
+    found["prefill"] = loading["prefill"]
     engine.close()
     if as_json:
         click.echo(json.dumps(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from nemo_fast.model import Model
 
 Messages = list[dict[str, Any]]
-KvCacheFormat = Literal["bf16", "fp8"]
-HeadFormat = Literal["source", "fp8"]
 
 
 @click.command()
@@ -32,10 +30,7 @@ def generate(
     model: str,
     prompt: str | None,
     *,
-    threads: int | None,
-    context_length: int | None,
-    kv_cache: KvCacheFormat,
-    lm_head: HeadFormat,
+    loading: dict[str, Any],
     as_json: bool,
     **sampling: object,
 ) -> None:
@@ -44,7 +39,7 @@ def generate(
     Example: nemo-fast generate smollm2-135m "The capital of France is" --max-tokens 8 --temperature 0
     """
     text = _argument_or_stdin(prompt, "give a prompt, as an argument or on stdin")
-    with _load(model, threads, context_length, kv_cache, lm_head) as loaded:
+    with _load(model, loading) as loaded:
         if as_json:
             click.echo(loaded.generate(text, **given(sampling)).to_json())
             return
@@ -65,10 +60,7 @@ def chat(
     message: str | None,
     *,
     system: str | None,
-    threads: int | None,
-    context_length: int | None,
-    kv_cache: KvCacheFormat,
-    lm_head: HeadFormat,
+    loading: dict[str, Any],
     as_json: bool,
     **sampling: object,
 ) -> None:
@@ -86,7 +78,7 @@ def chat(
         # Read before the model is loaded: bad use should not take seconds to say so.
         content = _argument_or_stdin(message, "give a message")
         messages.append({"role": "user", "content": content})
-    with _load(model, threads, context_length, kv_cache, lm_head) as loaded:
+    with _load(model, loading) as loaded:
         if talking:
             _enable_line_editing()
             talk(loaded, messages, given(sampling), read_line=lambda: input("> "))
@@ -140,19 +132,11 @@ def _contents(chunks: Iterable[Any]) -> Iterable[str]:
             yield text
 
 
-def _load(
-    name: str,
-    threads: int | None,
-    context_length: int | None,
-    kv_cache: KvCacheFormat,
-    lm_head: HeadFormat,
-) -> Model:
+def _load(name: str, loading: dict[str, Any]) -> Model:
     folder = model_folder(name)
     from nemo_fast.model import Model
 
-    return Model.load(
-        folder, threads=threads, context_length=context_length, kv_cache=kv_cache, lm_head=lm_head
-    )
+    return Model.load(folder, **loading)
 
 
 def _argument_or_stdin(argument: str | None, request: str) -> str:

@@ -1,12 +1,14 @@
 """Options of more than one command: files, `--json`, rules of chat requests, what running a model takes.
 
-The last are OpenAI's sampling parameters, threads, context length, and the formats of KV cache and head.
+The last are OpenAI's sampling parameters, threads, context length, the formats of KV cache and head, and how
+prompts are multiplied.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -42,12 +44,21 @@ _SAMPLING = (
     click.option("--seed", type=int, help="The same seed gives the same text."),
     click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; may be repeated."),
 )
-_LOADING = (
-    click.option("--threads", type=click.IntRange(min=1), help="Threads to compute with."),
-    click.option("--context-length", type=click.IntRange(min=1), help="Positions to keep memory for."),
-    KV_CACHE,
-    LM_HEAD,
-)
+_LOADING = {
+    "threads": click.option("--threads", type=click.IntRange(min=1), help="Threads to compute with."),
+    "context_length": click.option(
+        "--context-length", type=click.IntRange(min=1), help="Positions to keep memory for."
+    ),
+    "kv_cache": KV_CACHE,
+    "lm_head": LM_HEAD,
+    "prefill": click.option(
+        "--prefill",
+        type=click.Choice(["bf16", "int8"]),
+        default="bf16",
+        show_default=True,
+        help="How prompts are multiplied; int8 is faster with AVX-512 VNNI, less exact.",
+    ),
+}
 _CHAT = (
     click.option(
         "--mode",
@@ -79,8 +90,14 @@ def sampling_options(function: Function) -> Function:
 
 
 def loading_options(function: Function) -> Function:
-    """Add `--threads`, `--context-length`, `--kv-cache` and `--lm-head`."""
-    return _add(_LOADING, function)
+    """Add what `Model.load` takes; the function gets it by name, as `loading`."""
+
+    @functools.wraps(function)
+    def with_loading(**options: object) -> None:
+        loading = {name: options.pop(name) for name in _LOADING}
+        function(loading=given(loading), **options)
+
+    return _add(tuple(_LOADING.values()), cast("Function", with_loading))
 
 
 def given(options: dict[str, object]) -> dict[str, Any]:

@@ -17,9 +17,10 @@ mod ops;
 mod threads;
 
 use std::num::NonZero;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use fp8_matmul::Rounded;
+use fp8_matmul::{Rounded, int8};
 pub use kv_cache::KvCache;
 pub use level::KernelLevel;
 pub use limits::Limits;
@@ -40,6 +41,8 @@ pub struct CpuBackend {
     level: KernelLevel,
     /// Room for the activations of a product.
     rounded: Mutex<Rounded>,
+    /// The same for products in integers.
+    integers: Mutex<Vec<int8::Group>>,
     /// Room for the activations that logits are computed of.
     selected: Mutex<Vec<u16>>,
     /// Room for those that a head in E4M3 is multiplied with.
@@ -66,6 +69,7 @@ impl CpuBackend {
             pool,
             level,
             rounded: Mutex::default(),
+            integers: Mutex::default(),
             selected: Mutex::default(),
             fp8_selected: Mutex::default(),
             attention: Mutex::default(),
@@ -157,6 +161,19 @@ impl Backend for CpuBackend {
     fn matmul(&self, w: &Panels, x: &Vec<f32>, n: usize, epilogue: Epilogue, out: &mut Vec<f32>) {
         let mut rounded = self.rounded.lock().unwrap_or_else(PoisonError::into_inner);
         fp8_matmul::matmul(self.level, &self.pool, &mut rounded, w, x, n, epilogue, out);
+    }
+
+    fn int8_matmul(
+        &self,
+        w: &Panels,
+        x: &Vec<f32>,
+        rows: Range<usize>,
+        epilogue: Epilogue,
+        out: &mut Vec<f32>,
+    ) {
+        let mut integers = self.integers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (x, out) = (&x[rows.start * w.columns..], &mut out[rows.start * w.outputs..]);
+        int8::matmul(self.level, &self.pool, &mut integers, w, x, rows.len(), epilogue, out);
     }
 
     fn rope_append(

@@ -1,7 +1,8 @@
 //! Matrix products with E4M3 weights: how the panels are shared out, and the epilogues.
 //!
 //! A task is a tile: up to four panels for all tokens. The sums of a tile are the kernel's, one file a level; each keeps one
-//! order of accumulation, whatever the number of tokens and threads ([`portable`] is the plain one). Activations are bf16.
+//! order of accumulation, whatever the number of tokens and threads ([`portable`] is the plain one). Activations are bf16;
+//! [`int8`] is another product, with activations and weights in integers.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -12,6 +13,7 @@ mod avx512bf16;
 #[cfg(target_arch = "x86_64")]
 mod fused;
 mod groups;
+pub(super) mod int8;
 mod portable;
 
 use std::cell::RefCell;
@@ -106,7 +108,6 @@ pub(super) fn matmul(
     epilogue: Epilogue,
     out: &mut [f32],
 ) {
-    assert_eq!(panels.is_gated, epilogue == Epilogue::SwiGlu, "gates need values, and nothing else has them");
     let (tokens, blocks) = (n, 0..panels.blocks());
     let shape = (n, panels.columns);
     let all = blocks.len() * QUAD;
@@ -131,21 +132,41 @@ pub(super) fn matmul(
             LevelOperands::Portable(Operands { panels, x, chunk: all, tokens, blocks })
         }
     };
+    share_out(level, pool, panels, n, epilogue, out, |tile, sums| {
+        if panels.groups() == 1 {
+            operands.write_sums(tile.start, tile.len(), sums);
+        } else {
+            groups::write_scaled_sums(&operands, panels, n, tile, sums);
+        }
+    });
+}
+
+/// Shares out tiles, and finishes what `write_sums` writes for the panels of each: `[n, TILE, PANEL]`, the sums over all
+/// columns, which are scaled already where there are several scales a row.
+fn share_out(
+    level: KernelLevel,
+    pool: &ThreadPool,
+    panels: &Panels,
+    n: usize,
+    epilogue: Epilogue,
+    out: &mut [f32],
+    write_sums: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) {
+    assert_eq!(panels.is_gated, epilogue == Epilogue::SwiGlu, "gates need values, and nothing else has them");
     let outputs = panels.outputs;
     let panels_per_output = if panels.is_gated { 2 } else { 1 };
     let width = TILE / panels_per_output * PANEL;
     pool.for_each_band(&mut out[..n * outputs], outputs, width, |task, mut band| {
         let first = task * TILE;
-        let count = TILE.min(panels.panels() - first);
+        let tile = first..panels.panels().min(first + TILE);
         SUMS.with_borrow_mut(|sums| {
             sums.resize(sums.len().max(n * TILE * PANEL), 0.0);
             let scales = if panels.groups() == 1 {
-                operands.write_sums(first, count, sums);
-                &panels.scales[first * PANEL..(first + count) * PANEL]
+                &panels.scales[tile.start * PANEL..tile.end * PANEL]
             } else {
-                groups::write_scaled_sums(&operands, panels, n, first..first + count, sums);
-                &SCALED[..count * PANEL]
+                &SCALED[..tile.len() * PANEL]
             };
+            write_sums(tile, sums);
             for (token, sums) in sums.chunks_exact(TILE * PANEL).take(n).enumerate() {
                 finish(level, epilogue, scales, sums, band.row(token));
             }
