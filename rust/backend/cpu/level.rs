@@ -64,7 +64,7 @@ impl KernelLevel {
             work()
         }
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2")]
         fn avx2<T>(work: impl FnOnce() -> T) -> T {
             work()
         }

@@ -82,7 +82,9 @@ fn widen_codes(unit: &[u8; UNIT], register: usize, is_second: bool) -> [f32; LAN
 }
 
 /// See [`super::portable::add`].
-#[inline(always)]
+///
+/// Not a closure of `KernelLevel::run`, which is not inlined at this size: a fused addition without its instruction is a call.
+#[target_feature(enable = "avx2,fma")]
 pub(super) fn add(tile: &Tile<'_>, scale: f32, records: &mut [f32]) {
     match tile.page.format {
         KvFormat::Bf16 => queries::<[[u32; LANES]; 2]>(tile, scale, records),

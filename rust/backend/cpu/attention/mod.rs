@@ -286,7 +286,11 @@ impl Tile<'_> {
             }
             #[cfg(target_arch = "x86_64")]
             KernelLevel::Avx2 | KernelLevel::Avx512 => {
-                KernelLevel::Avx2.run(|| lanes::add(self, scale, records));
+                #[allow(unsafe_code, reason = "the call of a function for one kind of processor")]
+                // SAFETY: as above.
+                unsafe {
+                    lanes::add(self, scale, records);
+                }
             }
             _ => level.run(|| portable::add(self, scale, records)),
         }

@@ -19,7 +19,9 @@ const ROWS: usize = 4;
 const LANES: usize = 16;
 
 /// See [`super::portable::multiply`].
-#[inline(always)]
+///
+/// Not a closure of `KernelLevel::run`, which is not inlined at this size: a fused addition without its instruction is a call.
+#[target_feature(enable = "avx2,fma")]
 pub(super) fn multiply(
     operands: &Operands<'_>,
     rows: usize,

@@ -72,7 +72,11 @@ pub(super) fn logits(
             }
             #[cfg(target_arch = "x86_64")]
             KernelLevel::Avx2 | KernelLevel::Avx512 => {
-                KernelLevel::Avx2.run(|| lanes::multiply(&operands, rows, selected.len(), &mut products));
+                #[allow(unsafe_code, reason = "the call of a function for one kind of processor")]
+                // SAFETY: as above.
+                unsafe {
+                    lanes::multiply(&operands, rows, selected.len(), &mut products);
+                }
             }
             _ => level.run(|| portable::multiply(&operands, rows, selected.len(), &mut products)),
         }
