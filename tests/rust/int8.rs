@@ -42,7 +42,10 @@ fn operands(
     let mut x = numbers.matrix(tokens, columns);
     for (token, x) in x.iter_mut().enumerate() {
         for (group, x) in x.chunks_mut(GROUP).enumerate() {
-            x.iter_mut().for_each(|x| *x *= [1.0, 300.0, 0.01, 0.0][(token + group) % 4]);
+            let size = [1.0, 300.0, 0.01, 0.0][(token + group) % 4];
+            for x in x {
+                *x *= size;
+            }
         }
     }
     (Fp8Rows { codes, scales, columns }, x)

@@ -9,11 +9,11 @@
 #![allow(unsafe_code, reason = "loads and stores through pointers whose bounds are checked once a tile")]
 
 use std::arch::x86_64::{
-    __m128i, __m512, __m512i, _mm_loadu_si128, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4,
-    _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_sub_epi8,
-    _mm512_max_epu8, _mm512_movepi8_mask, _mm512_mul_ps, _mm512_permutex2var_epi8, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi32,
-    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_epi32,
+    __m512, __m512i, _mm512_add_ps, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_sub_epi8, _mm512_max_epu8, _mm512_movepi8_mask,
+    _mm512_mul_ps, _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setr4_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_storeu_ps,
+    _mm512_storeu_si512, _mm512_sub_epi32,
 };
 use std::cell::RefCell;
 
@@ -73,8 +73,6 @@ pub(super) fn tile(operands: &Operands<'_>, first: usize, count: usize, sums: &m
 /// Writes the integers of up to [`BLOCKS`] blocks, and where their sums begin; their exponent.
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 fn decode(codes: &[u8], decoded: &mut Decoded) -> usize {
-    /// The two pairs of a row's columns, which are eight bytes apart.
-    const TOGETHER: [i8; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15];
     // SAFETY: a block is 64 bytes.
     let load = |block: &[u8]| unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
     let magnitude = _mm512_set1_epi8(0x7f);
@@ -89,9 +87,8 @@ fn decode(codes: &[u8], decoded: &mut Decoded) -> usize {
     let exponent = exponent(bytes.into_iter().fold(0, u8::max));
 
     let table = [load(&TABLES[exponent][..64]), load(&TABLES[exponent][64..])];
-    // SAFETY: sixteen bytes.
-    let together = unsafe { _mm_loadu_si128(TOGETHER.as_ptr().cast::<__m128i>()) };
-    let together = _mm512_broadcast_i32x4(together);
+    // In each lane the two pairs of columns of a row, which are eight bytes apart.
+    let together = _mm512_setr4_epi32(0x0908_0100, 0x0B0A_0302, 0x0D0C_0504, 0x0F0E_0706);
     let one = _mm512_set1_epi8(1);
     let mut sums = zero;
     for (block, weights) in codes.chunks_exact(BLOCK).zip(&mut decoded.weights) {
