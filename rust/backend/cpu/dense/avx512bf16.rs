@@ -5,16 +5,16 @@
 //! turns, 32 weights each; an f16 or f32 weight by a fused addition, sixteen weights each. At the end the registers are added,
 //! then the lanes by halves. That does not depend on the number of tokens.
 //!
-//! **Speed.** Four rows at a time are four streams of memory; the place in the next four is fetched meanwhile. Up to three
-//! tokens share what is loaded; more find the rows in the cache.
+//! **Speed.** Four rows at a time are four streams of memory, which the processor sees coming. Up to three tokens share what is
+//! loaded; more find the rows in the cache.
 
 #![allow(unsafe_code, reason = "loads through pointers whose bounds are checked once a call")]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_castsi512_si256, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
-    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_maskz_loadu_epi16,
-    _mm512_maskz_loadu_epi32, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    __m512, __m512bh, __m512i, _mm256_loadu_si256, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_castsi512_si256, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+    _mm512_loadu_si512, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_epi32, _mm512_setzero_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps,
 };
 
 use super::Operands;
@@ -25,8 +25,6 @@ use crate::checkpoint::Dtype;
 const ROWS: usize = 4;
 /// Tokens at a time.
 const TOKENS: usize = 3;
-/// Bytes ahead of the reading, at least; longer rows are fetched while those before them are read.
-const AHEAD: usize = 16 << 10;
 /// Registers of an output.
 const REGISTERS: usize = 2;
 
@@ -58,20 +56,26 @@ fn all<const KIND: u8>(
     tokens: usize,
     products: &mut impl FnMut(usize, usize, f32),
 ) {
-    let mut row = 0;
-    while row < rows {
-        let few = rows - row < ROWS;
+    // Each of the rows that go side by side is followed by its neighbour: four streams of memory as long as can be.
+    let apart = rows / ROWS;
+    for row in 0..apart {
+        let rows: [usize; ROWS] = std::array::from_fn(|r| r * apart + row);
         for token in (0..tokens).step_by(TOKENS) {
-            match (tokens - token, few) {
-                (TOKENS.., false) => some::<KIND, ROWS, TOKENS>(operands, row, token, products),
-                (2, false) => some::<KIND, ROWS, 2>(operands, row, token, products),
-                (_, false) => some::<KIND, ROWS, 1>(operands, row, token, products),
-                (TOKENS.., true) => some::<KIND, 1, TOKENS>(operands, row, token, products),
-                (2, true) => some::<KIND, 1, 2>(operands, row, token, products),
-                (_, true) => some::<KIND, 1, 1>(operands, row, token, products),
+            match tokens - token {
+                TOKENS.. => some::<KIND, ROWS, TOKENS>(operands, rows, token, products),
+                2 => some::<KIND, ROWS, 2>(operands, rows, token, products),
+                _ => some::<KIND, ROWS, 1>(operands, rows, token, products),
             }
         }
-        row += if few { 1 } else { ROWS };
+    }
+    for row in ROWS * apart..rows {
+        for token in (0..tokens).step_by(TOKENS) {
+            match tokens - token {
+                TOKENS.. => some::<KIND, 1, TOKENS>(operands, [row], token, products),
+                2 => some::<KIND, 1, 2>(operands, [row], token, products),
+                _ => some::<KIND, 1, 1>(operands, [row], token, products),
+            }
+        }
     }
 }
 
@@ -80,7 +84,7 @@ fn all<const KIND: u8>(
 #[allow(clippy::needless_range_loop, reason = "several arrays go by the same index, and stay registers")]
 fn some<const KIND: u8, const R: usize, const T: usize>(
     operands: &Operands<'_>,
-    row: usize,
+    rows: [usize; R],
     token: usize,
     products: &mut impl FnMut(usize, usize, f32),
 ) {
@@ -88,17 +92,12 @@ fn some<const KIND: u8, const R: usize, const T: usize>(
     let size = operands.dtype.size();
     let row_bytes = columns * size;
     let weights: [*const u8; R] =
-        std::array::from_fn(|r| operands.weights[(row + r) * row_bytes..][..row_bytes].as_ptr());
+        std::array::from_fn(|r| operands.weights[rows[r] * row_bytes..][..row_bytes].as_ptr());
     let x: [*const u16; T] = std::array::from_fn(|t| operands.x(token + t).as_ptr());
-    let ahead = weights[0].wrapping_add(AHEAD.max(R * row_bytes));
     let mut sums = [[[_mm512_setzero_ps(); REGISTERS]; T]; R];
     let step = REGISTERS * if KIND == BF16 { 32 } else { 16 };
     let whole = columns / step * step;
     for first in (0..whole).step_by(step) {
-        for line in 0..R * REGISTERS * step * size / 128 {
-            // A fetch beyond the matrix reads nothing.
-            _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(first * size * R + line * 64).cast());
-        }
         // SAFETY: all rows have that many columns from `first` on.
         unsafe { add_step::<KIND, R, T>(&mut sums, weights, x, first, usize::MAX) };
     }
@@ -111,7 +110,7 @@ fn some<const KIND: u8, const R: usize, const T: usize>(
             let mut lanes = [0.0_f32; 16];
             // SAFETY: sixteen floats.
             unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), _mm512_add_ps(first, second)) };
-            products(row + r, token + t, sum_by_halves(lanes));
+            products(rows[r], token + t, sum_by_halves(lanes));
         }
     }
 }
