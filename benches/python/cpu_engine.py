@@ -48,6 +48,7 @@ class Model:
     folder: Path
     gguf: Path
     threads: tuple[int, ...]
+    has_fp8_head: bool
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def main() -> None:
     for model in models:
         for threads in model.threads:
             lines += ["", f"## {model.title}, threads: {threads}", ""]
-            lines += speed_table(model, threads, contenders(peers), options.rounds)
+            lines += speed_table(model, threads, contenders(model, peers), options.rounds)
     lines += ["", f"## Behind a context of {CONTEXT:,} tokens ({nemo.title})", "", *context_table(nemo)]
     lines += ["", f"## Start and memory ({nemo.title})", "", *start_table(nemo, peers, options.rounds)]
     result = "\n".join(lines) + "\n"
@@ -98,14 +99,16 @@ def nemo_model(layers: int) -> Model:
             synthetic_nemo.write_folder(Path(source), config)
             nemo_fast.convert(source, folder, lm_head="fp8")
     threads = (1, 2) if layers < synthetic_nemo.LAYERS else (2,)
-    return Model(f"Nemo's width, {layers} layers", folder, q8_0(folder.name, config), threads)
+    gguf = q8_0(folder.name, config)
+    return Model(f"Nemo's width, {layers} layers", folder, gguf, threads, has_fp8_head=True)
 
 
 def smollm2_model() -> Model:
     """Return SmolLM2-135M, and random weights of its shape as Q8_0."""
     folder = nemo_fast.pull("smollm2-135m")
     config = dict(nemo_fast.Model.load(folder).config)
-    return Model("SmolLM2-135M", folder, q8_0("smollm2-135m", config), (1, 2))
+    gguf = q8_0("smollm2-135m", config)
+    return Model("SmolLM2-135M", folder, gguf, (1, 2), has_fp8_head=False)
 
 
 def q8_0(name: str, config: dict[str, Any]) -> Path:
@@ -118,9 +121,11 @@ def q8_0(name: str, config: dict[str, Any]) -> Path:
     return path
 
 
-def contenders(peers: list[Peer]) -> Iterator[Contender]:
+def contenders(model: Model, peers: list[Peer]) -> Iterator[Contender]:
     """Yield our engine in its settings, then the peers."""
     yield Contender("nemo_fast", ours)
+    if not model.has_fp8_head:
+        yield Contender('nemo_fast, lm_head="fp8"', partial(ours, options=("--lm-head", "fp8")))
     yield Contender('nemo_fast, prefill="int8"', partial(ours, options=("--prefill", "int8")))
     yield Contender("nemo_fast, AVX-512 without BF16", partial(ours, level="avx512"))
     yield Contender("nemo_fast, AVX2", partial(ours, level="avx2"))

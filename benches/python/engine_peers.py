@@ -27,6 +27,12 @@ CMAKE = (
     *("-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF"),
 )
 
+# A script that writes a source file with the facts of the build, and a file with none.
+BUILD_FACTS = "common/cmake/build-info-gen-cpp.cmake"
+NO_FACTS = "int LLAMA_BUILD_NUMBER = 0;\n" + "".join(
+    f'char const *{name} = "unknown";\n' for name in ("LLAMA_COMMIT", "LLAMA_COMPILER", "LLAMA_BUILD_TARGET")
+)
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -116,6 +122,9 @@ def build(peer: Peer) -> None:
     with tarfile.open(archive) as packed:
         packed.extractall(peer.folder, filter="data")
     (source,) = peer.folder.glob(f"*/{peer.source}")
+    if not (source / BUILD_FACTS).exists():  # left out of the package of ik_llama.cpp
+        (source / BUILD_FACTS).parent.mkdir(exist_ok=True)
+        (source / BUILD_FACTS).write_text(f"file(WRITE common/build-info.cpp [[{NO_FACTS}]])\n", "utf-8")
     tools = Path(sys.executable).parent
     cmake = [str(tools / "cmake"), "-S", str(source), "-B", str(peer.folder), *CMAKE]
     subprocess.run(cmake, check=True)  # noqa: S603

@@ -97,6 +97,15 @@ def test_a_head_in_e4m3_is_read_as_linear_layers_are():
     assert saved == rows * (2 * columns - columns - 4)
 
 
+def test_decoding_is_measured_behind_a_context_where_asked_for():
+    found = json.loads(run(*SMALL, "--context-tokens", "40", "--kv-cache", "fp8", "--json").stdout)
+    assert found["context_tokens"] == 40
+    assert found["decode_tokens_per_second_behind_context"] > 0
+    assert found["kv_cache_bytes_per_token"] == Checkpoint(TINY_FP8).kv_cache_bytes_per_token("fp8")
+    assert "decode_tokens_per_second_behind_context" not in json.loads(run(*SMALL, "--json").stdout)
+    assert run(*SMALL, "--context-tokens", "40", "--context-length", "44").exit_code != 0
+
+
 def test_a_prompt_beyond_the_context_is_refused():
     done = run(*SMALL, "--context-length", "8")
     assert done.exit_code != 0
