@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -261,6 +262,21 @@ def test_requests_from_many_threads(nemo):
         thread.join()
     assert [found[i] for i in range(8)] == expected
     assert nemo.stats()["kv_pages_free"] == nemo.stats()["kv_pages_total"]
+
+
+def test_models_side_by_side_share_the_cores():
+    """Of one thread and of more than there are cores: each answers as if it were alone."""
+    models = [Model.load(TINY_FP8, threads=threads) for threads in (1, 1, 2, 3, 8)]
+    expected = models[0].generate(PROMPT, max_tokens=20, seed=1, ignore_eos=True).token_ids
+    with ThreadPoolExecutor(len(models)) as pool:
+        for _ in range(5):
+            answers = [
+                pool.submit(model.generate, PROMPT, max_tokens=20, seed=1, ignore_eos=True)
+                for model in models
+            ]
+            assert [answer.result(timeout=60).token_ids for answer in answers] == [expected] * 5
+    for model in models:
+        model.close()
 
 
 def test_more_choices_than_fit_at_once_wait_their_turn(tiny):

@@ -6,6 +6,7 @@
 //! Activations are f32 in memory; where [`Backend`] says bf16 they hold values that a bf16 can.
 
 mod attention;
+mod cores;
 mod dense;
 mod exp;
 mod fp8_matmul;

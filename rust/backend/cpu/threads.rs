@@ -2,7 +2,7 @@
 //!
 //! The operations of a pass follow each other within microseconds, while to wake a thread takes many. So whoever waits
 //! looks for [`SPIN`] whether it may go on, then sleeps on a condition variable: a spin that knows no end has hung
-//! machines under a quota. Any number of pools and callers can live beside each other. The calling thread works too.
+//! machines under a quota. Pools share the cores of the process ([`cores`]). The calling thread works too.
 //!
 //! The results do not depend on the number of threads: a task index decides what is computed, never who does it.
 
@@ -20,6 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::cores;
 use crate::backend::DeviceError;
 
 /// Threads that run the tasks of one operation at a time.
@@ -107,10 +108,15 @@ impl ThreadPool {
     /// # Panics
     /// If a task panics, after the others have ended.
     pub fn run(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
-        if self.workers.is_empty() || count <= 1 || std::process::id() != self.process {
+        if count <= 1 {
+            return (0..count).for_each(task);
+        }
+        if self.workers.is_empty() || std::process::id() != self.process {
+            let _core = cores::take(1);
             return (0..count).for_each(task);
         }
         let _turn = lock(&self.turn);
+        let _cores = cores::take(self.threads());
         // SAFETY: only the lifetime changes. Workers use the pointer between the two places below where `busy` is set
         // and is seen to be zero again, and `task` is borrowed for longer than that.
         let task: *const (dyn Fn(usize) + Sync) =
