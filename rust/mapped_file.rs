@@ -11,8 +11,8 @@ use memmap2::Mmap;
 
 /// Maps a regular file. Whoever shrinks the file ends this process; that is the caller's to say.
 ///
-/// Linux is asked for pages of 2 MiB: a file that is read with them for the first time is mapped a hundred times as fast from
-/// then on, and addresses in it cost less to look up.
+/// Linux is asked for pages of 2 MiB: a file that is read with them for the first time is mapped in a tenth of the time or less
+/// from then on, and addresses in it cost less to look up.
 ///
 /// # Errors
 /// What the system says.

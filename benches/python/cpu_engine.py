@@ -2,7 +2,7 @@
 
     python benches/python/cpu_engine.py                  half an hour; writes benches/results
     python benches/python/cpu_engine.py --no-write --rounds 1
-    python benches/python/cpu_engine.py --layers 40      the whole of Nemo's shape
+    python benches/python/cpu_engine.py --layers 40      the whole of Nemo's shape, not behind a context
 
 In each round every engine runs once, in a process of its own, and `nemo-fast bench` measures what the
 machine can do at most: decoding is a share of the speed at which memory is read, prompts of the peak of bf16
@@ -80,7 +80,8 @@ def main() -> None:
         for threads in model.threads:
             lines += ["", f"## {model.title}, threads: {threads}", ""]
             lines += speed_table(model, threads, contenders(model, peers), options.rounds)
-    lines += ["", f"## Behind a context of {CONTEXT:,} tokens ({nemo.title})", "", *context_table(nemo)]
+    if not whole:
+        lines += ["", f"## Behind a context of {CONTEXT:,} tokens ({nemo.title})", "", *context_table(nemo)]
     lines += ["", f"## Start and memory ({nemo.title})", "", *start_table(nemo, peers, options.rounds)]
     result = "\n".join(lines) + "\n"
     print(result)
@@ -127,8 +128,9 @@ def contenders(model: Model, peers: list[Peer]) -> Iterator[Contender]:
     if not model.has_fp8_head:
         yield Contender('nemo_fast, lm_head="fp8"', partial(ours, options=("--lm-head", "fp8")))
     yield Contender('nemo_fast, prefill="int8"', partial(ours, options=("--prefill", "int8")))
-    yield Contender("nemo_fast, AVX-512 without BF16", partial(ours, level="avx512"))
-    yield Contender("nemo_fast, AVX2", partial(ours, level="avx2"))
+    if len(model.threads) > 1:
+        yield Contender("nemo_fast, AVX-512 without BF16", partial(ours, level="avx512"))
+        yield Contender("nemo_fast, AVX2", partial(ours, level="avx2"))
     for peer in peers:
         yield Contender(peer.name, partial(theirs, peer))
 
