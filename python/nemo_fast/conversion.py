@@ -100,10 +100,10 @@ def convert(
     The target appears when it is complete; an interrupted conversion leaves nothing. One matrix is in memory
     at a time. The weight file's metadata names the source, its SHA-256 (of all weight files, in the order of
     their names) and our version. A GGUF tokenizer that cannot be converted is a `UserWarning`: the model then
-    generates from ids. A GGUF file must not be cut short meanwhile, which would end the process.
+    generates from ids.
 
     Errors: `FileExistsError` for an existing target, `OSError` for a full disk or a source that is cut short
-    meanwhile (elsewhere than on Linux that ends the process, too), `CheckpointError` for a
+    meanwhile (of a folder, elsewhere than on Linux, that ends the process), `CheckpointError` for a
     source that cannot be read or has changed meanwhile, `ValueError` for another format or head,
     `ImportError` for a GGUF file without the extra `convert`.
 

@@ -81,8 +81,9 @@ _ROWS_AT_ONCE = 1024
 class GgufSource:
     """The weights of a GGUF file: `config` with Hugging Face's names, `dense` and `linear` tensors.
 
-    The file is mapped; a tensor is dequantized when it is asked for. Errors: `CheckpointError` that names
-    what does not fit, `FileNotFoundError`, `ImportError` without the extra `convert`.
+    A tensor is read and dequantized when it is asked for. Errors: `CheckpointError` that names what does not
+    fit, `OSError` for a file that is cut short meanwhile, `FileNotFoundError`, `ImportError` without the
+    extra `convert`.
 
     Example (not run: it needs a file): ``GgufSource(Path("model.gguf")).config["hidden_size"]``
     """
@@ -105,10 +106,9 @@ class GgufSource:
     def dense(self, name: str) -> memoryview:
         """Return the bytes of an embedding, head or norm, rounded to the nearest BF16."""
         tensor = self._tensors[_gguf_name(name)]
-        rows = tensor.data.reshape(-1, tensor.data.shape[-1])
         blocks = [
-            _to_bfloat16(self._dequantize(rows[start : start + _ROWS_AT_ONCE], tensor))
-            for start in range(0, len(rows), _ROWS_AT_ONCE)
+            _to_bfloat16(self._dequantize(self._stored(tensor, start, start + _ROWS_AT_ONCE), tensor))
+            for start in range(0, _row_count(tensor), _ROWS_AT_ONCE)
         ]
         return np.concatenate(blocks).data
 
@@ -134,12 +134,25 @@ class GgufSource:
     def dequantized(self, name: str) -> NDArray[np.float32]:
         """Return a projection, float32 [out, in], query and key rows in rotate-half order."""
         tensor = self._tensors[_gguf_name(name)]
-        rows = tensor.data
+        rows = self._stored(tensor)
         if name.endswith(".q_proj.weight"):
             rows = _rotate_half_order(rows, self.config["num_attention_heads"])
         elif name.endswith(".k_proj.weight"):
             rows = _rotate_half_order(rows, self.config["num_key_value_heads"])
         return self._dequantize(rows, tensor)
+
+    def _stored(self, tensor: ReaderTensor, first: int = 0, end: int | None = None) -> NDArray[Any]:
+        """Return some rows of a tensor as they are stored, [rows, width].
+
+        They are read: where a mapped file is cut short, touching it would end the process.
+        """
+        width, dtype = tensor.data.shape[-1], tensor.data.dtype
+        rows = min(end or _row_count(tensor), _row_count(tensor)) - first
+        start = int(tensor.data_offset) + first * width * dtype.itemsize
+        numbers = np.fromfile(self.path, dtype, rows * width, offset=start)
+        if len(numbers) < rows * width:
+            raise OSError(f"{self.path}: the file has become shorter since it was opened")
+        return numbers.reshape(rows, width)
 
     def _dequantize(self, rows: NDArray[Any], tensor: ReaderTensor) -> NDArray[np.float32]:
         from gguf.quants import dequantize
@@ -222,7 +235,7 @@ class GgufSource:
         tensor = self._tensors.get(_ROPE_DIVISORS)
         if tensor is None:
             return {"rope_type": "linear", "factor": factor} if is_linear else None
-        divisors = self._dequantize(tensor.data, tensor)
+        divisors = self._dequantize(self._stored(tensor), tensor)[0]
         scaling = {"rope_type": "llama3", "factor": float(divisors.max(initial=1.0)), **_LLAMA3}
         expected = _llama3_divisors(scaling, config["rope_theta"], config["head_dim"])
         if is_linear or divisors.shape != expected.shape or not np.allclose(divisors, expected, rtol=1e-4):
@@ -255,8 +268,8 @@ class GgufSource:
                     f"{self.path}: tensor `{name}`: expected {list(shape)}, found {list(found)}"
                 )
             # A type that cannot be read shows in the first row, before any other tensor is converted.
-            rows = self._tensors[name].data
-            self._dequantize(rows.reshape(-1, rows.shape[-1])[:1], self._tensors[name])
+            tensor = self._tensors[name]
+            self._dequantize(self._stored(tensor, 0, 1), tensor)
 
 
 def _read(path: Path) -> tuple[GGUFReader, dict[str, Any]]:
@@ -290,6 +303,10 @@ def _gguf_name(name: str) -> str:
         return _GGUF_NAMES[name]
     _, _, layer, rest = name.split(".", 3)
     return f"blk.{layer}.{_GGUF_LAYER_NAMES[rest.removesuffix('.weight')]}.weight"
+
+
+def _row_count(tensor: ReaderTensor) -> int:
+    return int(tensor.data.size // tensor.data.shape[-1])
 
 
 def _rotate_half_order(rows: NDArray[Any], head_count: int) -> NDArray[Any]:

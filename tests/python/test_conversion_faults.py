@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from model_files import TINY
+from model_files import TINY, write_gguf
 
 from nemo_fast import CheckpointError, convert
 
@@ -69,6 +69,24 @@ def test_a_source_that_is_cut_meanwhile(tmp_path, monkeypatch, size):
     ):
         convert(source, tmp_path / "target")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("size", [0, 5_000, 400_000])
+def test_a_gguf_file_that_is_cut_meanwhile(tmp_path, monkeypatch, size):
+    pytest.importorskip("gguf")
+    from nemo_fast.gguf_source import GgufSource
+
+    source = write_gguf(tmp_path / "model.gguf", TINY)
+    linear = GgufSource.linear
+
+    def cut(self, name):
+        os.truncate(source, size)
+        return linear(self, name)
+
+    monkeypatch.setattr(GgufSource, "linear", cut)
+    with pytest.raises(OSError, match=r"model\.gguf: the file has become shorter since it was opened"):
+        convert(source, tmp_path / "target")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, 20_000])
