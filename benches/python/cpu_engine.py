@@ -76,19 +76,28 @@ def main() -> None:
         f"- medians of {options.rounds} rounds in turns, load average before {load:.2f}",
         "- ours: E4M3 (SmolLM2's head BF16), KV cache BF16; peers: Q8_0, KV cache F16",
     ]
+    path = machine.result_file("cpu-engine-40-layers" if whole else "cpu-engine")
+    for line in lines:
+        print(line)
+    for title, table in tables(models, peers, options.rounds):
+        # Shown and kept as it comes: a run takes long, and the next part may fail.
+        section = ["", f"## {title}", "", *table]
+        print("\n".join(section), flush=True)
+        lines += section
+        if not options.no_write:
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def tables(models: list[Model], peers: list[Peer], rounds: int) -> Iterator[tuple[str, list[str]]]:
+    """Yield titles and lines: start and long contexts of the first model, then the speeds of all."""
+    nemo = models[0]
+    yield f"Start and memory ({nemo.title})", start_table(nemo, peers, rounds)
     for model in models:
         for threads in model.threads:
-            lines += ["", f"## {model.title}, threads: {threads}", ""]
-            lines += speed_table(model, threads, contenders(model, peers), options.rounds)
-    if not whole:
-        lines += ["", f"## Behind a context of {CONTEXT:,} tokens ({nemo.title})", "", *context_table(nemo)]
-    lines += ["", f"## Start and memory ({nemo.title})", "", *start_table(nemo, peers, options.rounds)]
-    result = "\n".join(lines) + "\n"
-    print(result)
-    if not options.no_write:
-        path = machine.result_file("cpu-engine-40-layers" if whole else "cpu-engine")
-        path.write_text(result, encoding="utf-8")
-        print(f"written to {path}")
+            table = speed_table(model, threads, contenders(model, peers, threads), rounds)
+            yield f"{model.title}, threads: {threads}", table
+    if len(models) > 1:
+        yield f"Behind a context of {CONTEXT:,} tokens ({nemo.title})", context_table(nemo)
 
 
 def nemo_model(layers: int) -> Model:
@@ -122,13 +131,13 @@ def q8_0(name: str, config: dict[str, Any]) -> Path:
     return path
 
 
-def contenders(model: Model, peers: list[Peer]) -> Iterator[Contender]:
+def contenders(model: Model, peers: list[Peer], threads: int) -> Iterator[Contender]:
     """Yield our engine in its settings, then the peers."""
     yield Contender("nemo_fast", ours)
     if not model.has_fp8_head:
         yield Contender('nemo_fast, lm_head="fp8"', partial(ours, options=("--lm-head", "fp8")))
     yield Contender('nemo_fast, prefill="int8"', partial(ours, options=("--prefill", "int8")))
-    if len(model.threads) > 1:
+    if threads == max(model.threads):
         yield Contender("nemo_fast, AVX-512 without BF16", partial(ours, level="avx512"))
         yield Contender("nemo_fast, AVX2", partial(ours, level="avx2"))
     for peer in peers:

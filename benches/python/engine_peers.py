@@ -44,6 +44,7 @@ class Peer:
     source: str
     options: tuple[str, ...] = ()
     programs: tuple[str, ...] = ("llama-bench",)
+    no_warmup: tuple[str, ...] = ("--no-warmup",)
 
     @property
     def folder(self) -> Path:
@@ -89,7 +90,7 @@ class Peer:
     def start(self, file: Path, threads: int) -> list[str]:
         """Return the command that loads a model, computes one token and ends."""
         command = [str(self.folder / "bin" / "llama-bench"), "-m", str(file), "-t", str(threads)]
-        return [*command, "-p", "1", "-n", "0", "-r", "1", "--no-warmup", *self.options]
+        return [*command, "-p", "1", "-n", "0", "-r", "1", *self.no_warmup, *self.options]
 
 
 LLAMA = Peer(
@@ -99,7 +100,14 @@ LLAMA = Peer(
     "vendor/llama.cpp",
     programs=("llama-bench", "llama-batched-bench", "llama-perplexity"),
 )
-IK = Peer("ik_llama.cpp", "ik-llama-cpp-python", "0.1.5", "vendor/ik_llama.cpp", ("-rtr", "1"))
+IK = Peer(
+    "ik_llama.cpp",
+    "ik-llama-cpp-python",
+    "0.1.5",
+    "vendor/ik_llama.cpp",
+    options=("-rtr", "1"),
+    no_warmup=("-w", "0"),
+)
 
 
 def _run(command: list[str]) -> str:
