@@ -63,16 +63,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-write", action="store_true")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     nemo = nemo_model(options.layers)
     whole = options.layers >= synthetic_nemo.LAYERS
     models = [nemo] if whole else [nemo, smollm2_model()]
-    peers = [peer for peer in (LLAMA, IK) if peer.is_built]
+    peers = [peer for peer in (LLAMA, IK) if peer.is_built and not options.no_peers]
     lines = [
         *machine.heading("The engine on the CPU", ("numpy",)),
-        f"- {'; '.join(peer.title for peer in peers) or 'no peers: none is built'}",
+        f"- {'; '.join(peer.title for peer in peers) or 'without peers'}",
         f"- medians of {options.rounds} rounds in turns, load average before {load:.2f}",
         "- ours: E4M3 (SmolLM2's head BF16), KV cache BF16; peers: Q8_0, KV cache F16",
     ]
