@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -63,16 +62,8 @@ class Peer:
 
     def speeds(self, file: Path, threads: int, *, prompt: int, new: int) -> dict[str, float]:
         """Return tokens a second of a prompt and of new tokens, each the mean of two repeats."""
-        command = [
-            str(self.folder / "bin" / "llama-bench"),
-            "-m",
-            str(file),
-            "-t",
-            str(threads),
-            "-o",
-            "json",
-        ]
-        command += ["-p", str(prompt), "-n", str(new), "-r", "2", *self.options]
+        sizes = ["-p", str(prompt), "-n", str(new), "-r", "2", "-o", "json"]
+        command = [*self._command("llama-bench", file, threads), *sizes, *self.options]
         rows: list[dict[str, Any]] = json.loads(_run(command))
         found = {"prefill" if row["n_prompt"] else "decode": float(row["avg_ts"]) for row in rows}
         if set(found) != {"prefill", "decode"}:
@@ -81,7 +72,7 @@ class Peer:
 
     def several(self, file: Path, threads: int, *, sequences: int, new: int) -> float:
         """Return tokens a second of several sequences that decode side by side."""
-        command = [str(self.folder / "bin" / "llama-batched-bench"), "-m", str(file), "-t", str(threads)]
+        command = self._command("llama-batched-bench", file, threads)
         command += ["-c", "1024", "-npp", "8", "-ntg", str(new), "-npl", str(sequences)]
         lines = _run([*command, "--output-format", "jsonl"]).splitlines()
         (row,) = (json.loads(line) for line in lines if line.startswith("{"))
@@ -89,8 +80,11 @@ class Peer:
 
     def start(self, file: Path, threads: int) -> list[str]:
         """Return the command that loads a model, computes one token and ends."""
-        command = [str(self.folder / "bin" / "llama-bench"), "-m", str(file), "-t", str(threads)]
+        command = self._command("llama-bench", file, threads)
         return [*command, "-p", "1", "-n", "0", "-r", "1", *self.no_warmup, *self.options]
+
+    def _command(self, program: str, file: Path, threads: int) -> list[str]:
+        return [str(self.folder / "bin" / program), "-m", str(file), "-t", str(threads)]
 
 
 LLAMA = Peer(
@@ -124,7 +118,8 @@ def build(peer: Peer) -> None:
     peer.folder.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip"]
     subprocess.run([*pip, "install", "-q", "cmake", "ninja"], check=True)  # noqa: S603
-    fetch = ["download", "-q", "--no-deps", "--no-binary", ":all:", "--dest", str(peer.folder)]
+    # Of this package only: what pip builds it with need not be built, too.
+    fetch = ["download", "-q", "--no-deps", "--no-binary", peer.package, "--dest", str(peer.folder)]
     subprocess.run([*pip, *fetch, f"{peer.package}=={peer.version}"], check=True)  # noqa: S603
     (archive,) = peer.folder.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
@@ -141,7 +136,6 @@ def build(peer: Peer) -> None:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
-    os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count()))
     for peer in (LLAMA, IK):
         build(peer)
         print(f"{peer.title}: {peer.folder}")
