@@ -98,15 +98,16 @@ def tables(models: list[Model], peers: list[Peer], rounds: int) -> Iterator[tupl
             table = speed_table(model, threads, contenders(model, peers, threads), rounds)
             yield f"{model.title}, threads: {threads}", table
     if len(models) > 1:
-        yield f"Behind a context of {CONTEXT:,} tokens ({nemo.title})", context_table(nemo)
+        yield f"Behind a context of {CONTEXT:,} tokens ({nemo.title})", context_table(nemo, peers, rounds)
 
 
 def nemo_model(layers: int) -> Model:
     """Return Nemo's shape with a head in E4M3, packed, and as Q8_0; made if they are not there."""
     config = {**synthetic_nemo.CONFIG, "num_hidden_layers": layers}
     folder = cache_folder() / "benches" / f"nemo-{layers}-layers"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as source:
+        with tempfile.TemporaryDirectory(dir=folder.parent) as source:
             synthetic_nemo.write_folder(Path(source), config)
             nemo_fast.convert(source, folder, lm_head="fp8")
     threads = (1, 2) if layers < synthetic_nemo.LAYERS else (2,)
@@ -205,19 +206,34 @@ def median(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 
 
-def context_table(model: Model) -> list[str]:
+def context_table(model: Model, peers: list[Peer], rounds: int) -> list[str]:
     """Return how much slower decoding is behind a long context, beside how much more is read."""
-    lines = ["| KV cache | decode | behind the context | slower | more bytes |", "|---|---|---|---|---|"]
+    lines = [
+        "| engine, KV cache | decode | behind the context | slower | more bytes | of memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    threads = max(model.threads)
     for kv_cache in ("bf16", "fp8"):
         found = engine_runs.bench(
-            *(model.folder, max(model.threads), "--kv-cache", kv_cache),
+            *(model.folder, threads, "--kv-cache", kv_cache, "--new-tokens", str(NEW)),
             *("--context-tokens", str(CONTEXT), "--context-length", str(CONTEXT + 1024)),
+            rounds=rounds,
         )
-        before = found["decode_tokens_per_second_batch_1"]
         behind = found["decode_tokens_per_second_behind_context"]
-        more = found["kv_cache_bytes_per_token"] * CONTEXT / found["bytes_read_per_token"]
-        slower = f"{100 * (before / behind - 1):.0f} % | {100 * more:.0f} %"
-        lines.append(f"| {kv_cache} | {before:.1f} tokens/s | {behind:.1f} tokens/s | {slower} |")
+        weights, more = found["bytes_read_per_token"], found["kv_cache_bytes_per_token"] * CONTEXT
+        cells = [
+            f"nemo_fast, {kv_cache}",
+            f"{found['decode_tokens_per_second_batch_1']:.1f} tokens/s",
+            f"{behind:.1f} tokens/s",
+            f"{100 * (1 / found['decode_share_behind_context'] - 1):.0f} %",
+            f"{100 * more / weights:.0f} %",
+            f"{100 * behind * (weights + more) / found['memory_read_bytes_per_second']:.0f} %",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    if LLAMA in peers:
+        before, behind = LLAMA.behind(model.gguf, threads, context=CONTEXT, new=NEW)
+        speeds = f"{before:.1f} tokens/s | {behind:.1f} tokens/s | {100 * (before / behind - 1):.0f} %"
+        lines.append(f"| {LLAMA.name}, f16 | {speeds} | - | - |")
     return lines
 
 

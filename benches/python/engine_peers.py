@@ -70,6 +70,13 @@ class Peer:
             raise ValueError(f"{self.name} measured {sorted(found)}")
         return found
 
+    def behind(self, file: Path, threads: int, *, context: int, new: int) -> tuple[float, float]:
+        """Return tokens a second of new tokens behind nothing and behind a context."""
+        sizes = ["-p", "0", "-n", str(new), "-d", f"0,{context}", "-r", "2", "-o", "json"]
+        rows: list[dict[str, Any]] = json.loads(_run([*self._command("llama-bench", file, threads), *sizes]))
+        speeds = {row["n_depth"]: float(row["avg_ts"]) for row in rows}
+        return speeds[0], speeds[context]
+
     def several(self, file: Path, threads: int, *, sequences: int, new: int) -> float:
         """Return tokens a second of several sequences that decode side by side."""
         command = self._command("llama-batched-bench", file, threads)
@@ -129,9 +136,10 @@ def build(peer: Peer) -> None:
         (source / BUILD_FACTS).parent.mkdir(exist_ok=True)
         (source / BUILD_FACTS).write_text(f"file(WRITE common/build-info.cpp [[{NO_FACTS}]])\n", "utf-8")
     tools = Path(sys.executable).parent
+    ninja = str(tools / "ninja")
     cmake = [str(tools / "cmake"), "-S", str(source), "-B", str(peer.folder), *CMAKE]
-    subprocess.run(cmake, check=True)  # noqa: S603
-    subprocess.run([str(tools / "ninja"), "-C", str(peer.folder), *peer.programs], check=True)  # noqa: S603
+    subprocess.run([*cmake, f"-DCMAKE_MAKE_PROGRAM={ninja}"], check=True)  # noqa: S603
+    subprocess.run([ninja, "-C", str(peer.folder), *peer.programs], check=True)  # noqa: S603
 
 
 def main() -> None:

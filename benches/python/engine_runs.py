@@ -26,9 +26,9 @@ class Start:
     private_bytes: int
 
 
-def bench(folder: Path, threads: int, *options: str, level: str = "") -> dict[str, Any]:
-    """Return what one round of `nemo-fast bench --json` prints, with kernels of a level at most."""
-    command = [sys.executable, "-m", "nemo_fast", "bench", str(folder), "--json", "--rounds", "1"]
+def bench(folder: Path, threads: int, *options: str, level: str = "", rounds: int = 1) -> dict[str, Any]:
+    """Return what `nemo-fast bench --json` prints, with kernels of a level at most."""
+    command = [sys.executable, "-m", "nemo_fast", "bench", str(folder), "--json", "--rounds", str(rounds)]
     command += ["--threads", str(threads), *options]
     environment = {**os.environ, **({"NEMO_FAST_CPU": level} if level else {})}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603

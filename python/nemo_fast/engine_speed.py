@@ -33,8 +33,8 @@ def measure(
 
     `bytes_per_token`: of weights that are read to decode one, as `Checkpoint.weight_bytes` has it. Prompts
     are ids of no meaning, and nothing ends an answer early. With `context_tokens`, decoding is measured
-    behind so many tokens, too. Errors: `ContextLengthError` where these or the prompt do not fit the
-    context with the new tokens.
+    behind so many tokens, too, a moment before it is measured behind none. Errors: `ContextLengthError`
+    where these or the prompt do not fit the context with the new tokens.
     """
     config = engine.config
     # The head is used for the last token only.
@@ -45,8 +45,9 @@ def measure(
     prompt, context = longest[:prompt_tokens], longest[:context_tokens]
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
-        read, dots = engine.limits()
+        behind = _decode_speed(engine, context, 1, new_tokens) if context else None
         one = _decode_speed(engine, prompt[:_CONTEXT], 1, new_tokens)
+        read, dots = engine.limits()
         four = _decode_speed(engine, prompt[:_CONTEXT], 4, new_tokens)
         prefill = _prefill_speed(engine, prompt)
         values = {
@@ -56,8 +57,9 @@ def measure(
             "prefill_tokens_per_second": prefill,
             "decode_share_of_memory_read": one * bytes_per_token / read,
         }
-        if context:
-            values["decode_tokens_per_second_behind_context"] = _decode_speed(engine, context, 1, new_tokens)
+        if behind is not None:
+            values["decode_tokens_per_second_behind_context"] = behind
+            values["decode_share_behind_context"] = behind / one
         if dots is not None:
             values["dot_operations_per_second"] = dots
             values["prefill_share_of_dot_peak"] = prefill * operations / dots

@@ -101,6 +101,7 @@ def test_decoding_is_measured_behind_a_context_where_asked_for():
     found = json.loads(run(*SMALL, "--context-tokens", "40", "--kv-cache", "fp8", "--json").stdout)
     assert found["context_tokens"] == 40
     assert found["decode_tokens_per_second_behind_context"] > 0
+    assert found["decode_share_behind_context"] > 0
     assert found["kv_cache_bytes_per_token"] == Checkpoint(TINY_FP8).kv_cache_bytes_per_token("fp8")
     assert "decode_tokens_per_second_behind_context" not in json.loads(run(*SMALL, "--json").stdout)
     assert run(*SMALL, "--context-tokens", "40", "--context-length", "44").exit_code != 0
