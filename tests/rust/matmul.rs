@@ -60,7 +60,7 @@ proptest! {
 
     #[test]
     fn each_level_has_the_order_that_it_documents(
-        seed in any::<u64>(), rows in 1_usize..150, columns in 1_usize..1_300, tokens in 1_usize..50,
+        seed in any::<u64>(), rows in 1_usize..100, columns in 1_usize..2_500, tokens in 0_usize..50,
     ) {
         let (matrix, x) = operands(seed, rows, columns, tokens);
         for level in KernelLevel::available() {

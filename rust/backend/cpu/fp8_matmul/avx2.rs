@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 };
 
 use super::fused::{self, Chunk, Lanes, MISSING};
-use super::{Operands, TILE};
+use super::{Operands, Rows, TILE};
 use crate::fp8::panels::PANEL;
 
 /// Most tokens that are multiplied while weights are decoded: their chains and what decoding needs fill sixteen registers.
@@ -19,7 +19,7 @@ const FEW: usize = 5;
 
 /// See [`super::portable::tile`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn tile(operands: &Operands<'_, f32>, first: usize, count: usize, sums: &mut [f32]) {
+pub(super) fn tile(operands: &Operands<'_, Rows<'_>>, first: usize, count: usize, sums: &mut [f32]) {
     assert!(count <= TILE && sums.len() >= operands.tokens * TILE * PANEL);
     let mut panel = 0;
     while panel < count {
@@ -44,7 +44,7 @@ pub(super) fn tile(operands: &Operands<'_, f32>, first: usize, count: usize, sum
 #[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn few<const P: usize, const T: usize>(
-    operands: &Operands<'_, f32>,
+    operands: &Operands<'_, Rows<'_>>,
     first: usize,
     panel: usize,
     sums: &mut [f32],

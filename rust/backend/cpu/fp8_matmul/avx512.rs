@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 };
 
 use super::fused::{self, Chunk, Lanes, MISSING};
-use super::{Operands, TILE};
+use super::{Operands, Rows, TILE};
 use crate::fp8::panels::{PANEL, QUAD};
 
 /// Most tokens that are multiplied while weights are decoded.
@@ -19,7 +19,7 @@ const FEW: usize = 4;
 
 /// See [`super::portable::tile`].
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn tile(operands: &Operands<'_, f32>, first: usize, count: usize, sums: &mut [f32]) {
+pub(super) fn tile(operands: &Operands<'_, Rows<'_>>, first: usize, count: usize, sums: &mut [f32]) {
     assert!(count <= TILE && sums.len() >= operands.tokens * TILE * PANEL);
     let mut panel = 0;
     while panel < count {
@@ -45,7 +45,7 @@ pub(super) fn tile(operands: &Operands<'_, f32>, first: usize, count: usize, sum
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn few<const P: usize, const T: usize>(
-    operands: &Operands<'_, f32>,
+    operands: &Operands<'_, Rows<'_>>,
     first: usize,
     panel: usize,
     sums: &mut [f32],

@@ -7,32 +7,29 @@
 //! **Decoding.** The two bytes of a bf16 are looked up by the seven bits of the magnitude, the sign is put in by one ternary
 //! operation, and two unpacks join them: five instructions for 64 weights.
 //!
-//! **Few tokens** take the weights straight from memory, four panels side by side: the chain of one output waits six cycles a
-//! step, and four streams keep the prefetchers busy. Up to [`FEW`] tokens fit the registers, with two panels; a few more take
-//! the tile again from the cache, which is cheaper than to store what was decoded. **Many** decode a part of the columns of four panels to bf16 in the cache once, and multiply it by six tokens at a time.
+//! **Products.** A band of up to ten tokens takes the weights as they are, and decodes them beside the products: the two need
+//! different ports. Up to five tokens take four panels side by side, four streams of memory; the chain of one output waits six cycles
+//! a step, and theirs fill these. More take two panels, twenty chains. Each further band finds the weights in the cache.
 
 #![allow(unsafe_code, reason = "loads and stores through pointers whose bounds are checked once a tile")]
 
+use std::arch::asm;
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm512_dpbf16_ps, _mm512_loadu_ps,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_dpbf16_ps, _mm512_loadu_ps,
     _mm512_loadu_si512, _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setzero_ps,
-    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi8,
+    _mm512_setzero_si512, _mm512_storeu_ps, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi8,
     _mm512_unpacklo_epi8,
 };
-use std::cell::RefCell;
+use std::array;
+use std::ops::Range;
 
+use super::bands::{BAND, Bands};
 use super::{Operands, TILE};
 use crate::fp8::e4m3;
-use crate::fp8::panels::{BLOCK, PANEL, QUAD};
+use crate::fp8::panels::{BLOCK, PANEL};
 
-/// Most tokens that are multiplied at once.
-const FEW: usize = 10;
-/// Tokens from which on weights are decoded to memory.
-const MANY: usize = 40;
-/// Tokens that are multiplied at a time where there are many.
-const BAND: usize = 6;
-/// Columns that are decoded at a time: four panels of them are 128 KiB, half of what a second-level cache has.
-const DEPTH: usize = 1_024;
+/// Panels that share what is loaded of the activations.
+const BESIDE: usize = 2;
 /// Bytes ahead of the reading: eight blocks. Farther ahead, single threads read a fifth slower on Zen 4.
 const AHEAD: usize = 512;
 
@@ -102,198 +99,112 @@ fn dot(sum: __m512, weights: __m512i, pair: __m512i) -> __m512 {
 
 /// See [`super::portable::tile`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
-pub(super) fn tile(operands: &Operands<'_, u16>, first: usize, count: usize, sums: &mut [f32]) {
+pub(super) fn tile(operands: &Operands<'_, Bands<'_>>, first: usize, count: usize, sums: &mut [f32]) {
     assert!(count <= TILE && sums.len() >= operands.tokens * TILE * PANEL);
-    if operands.tokens >= MANY {
-        return many(operands, first, count, sums);
-    }
-    let bands = operands.tokens.div_ceil(FEW);
-    for band in 0..bands {
-        let tokens = band * operands.tokens / bands..(band + 1) * operands.tokens / bands;
-        let sums = &mut sums[tokens.start * TILE * PANEL..];
-        let mut panel = 0;
-        while panel < count {
-            let at = At { operands, token: tokens.start, first: first + panel, panel };
-            panel += match (tokens.len(), count - panel) {
-                (1, 4..) => at.few::<4, 1>(sums),
-                (2, 4..) => at.few::<4, 2>(sums),
-                (3, 4..) => at.few::<4, 3>(sums),
-                (4, 4..) => at.few::<4, 4>(sums),
-                (5, 4..) => at.few::<4, 5>(sums),
-                (6, 2..) => at.few::<2, 6>(sums),
-                (7, 2..) => at.few::<2, 7>(sums),
-                (8, 2..) => at.few::<2, 8>(sums),
-                (9, 2..) => at.few::<2, 9>(sums),
-                (10, 2..) => at.few::<2, 10>(sums),
-                (1, _) => at.few::<1, 1>(sums),
-                (2, _) => at.few::<1, 2>(sums),
-                (3, _) => at.few::<1, 3>(sums),
-                (4, _) => at.few::<1, 4>(sums),
-                (5, _) => at.few::<1, 5>(sums),
-                (6, _) => at.few::<1, 6>(sums),
-                (7, _) => at.few::<1, 7>(sums),
-                (8, _) => at.few::<1, 8>(sums),
-                (9, _) => at.few::<1, 9>(sums),
-                _ => at.few::<1, 10>(sums),
-            };
+    for part in operands.parts() {
+        for band in 0..operands.x.count() {
+            let x = operands.pairs(band, &part);
+            let tokens = operands.x.tokens(band);
+            let sums = &mut sums[tokens.start * TILE * PANEL..tokens.end * TILE * PANEL];
+            let mut panel = 0;
+            while panel < count {
+                let at = At { operands, part: &part, x, first: first + panel, panel };
+                panel += match (tokens.len(), count - panel) {
+                    (1, 4..) => at.multiply::<4, 1>(sums),
+                    (2, 4..) => at.multiply::<4, 2>(sums),
+                    (3, 4..) => at.multiply::<4, 3>(sums),
+                    (4, 4..) => at.multiply::<4, 4>(sums),
+                    (5, 4..) => at.multiply::<4, 5>(sums),
+                    (6, 2..) => at.multiply::<2, 6>(sums),
+                    (7, 2..) => at.multiply::<2, 7>(sums),
+                    (8, 2..) => at.multiply::<2, 8>(sums),
+                    (9, 2..) => at.multiply::<2, 9>(sums),
+                    (BAND, 2..) => at.multiply::<2, BAND>(sums),
+                    (1, _) => at.multiply::<1, 1>(sums),
+                    (2, _) => at.multiply::<1, 2>(sums),
+                    (3, _) => at.multiply::<1, 3>(sums),
+                    (4, _) => at.multiply::<1, 4>(sums),
+                    (5, _) => at.multiply::<1, 5>(sums),
+                    (6, _) => at.multiply::<1, 6>(sums),
+                    (7, _) => at.multiply::<1, 7>(sums),
+                    (8, _) => at.multiply::<1, 8>(sums),
+                    (9, _) => at.multiply::<1, 9>(sums),
+                    _ => at.multiply::<1, BAND>(sums),
+                };
+            }
         }
     }
 }
 
-/// Where in a product some panels and tokens are.
+/// Where in a product some panels and a band of tokens are.
 struct At<'a> {
-    operands: &'a Operands<'a, u16>,
-    token: usize,
+    operands: &'a Operands<'a, Bands<'a>>,
+    /// Blocks.
+    part: &'a Range<usize>,
+    /// The activations of the band for these.
+    x: &'a [u32],
     /// The panel of the matrix, and of the tile.
     first: usize,
     panel: usize,
 }
 
 impl At<'_> {
-    /// `P` panels for `T` tokens; returns `P`. `out` has `TILE` panels for each token.
+    /// Goes on with the chains of `P` panels and `T` tokens; returns `P`. `chains`: `[T, TILE, PANEL]`.
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
-    fn few<const P: usize, const T: usize>(&self, out: &mut [f32]) -> usize {
+    #[allow(clippy::needless_range_loop, reason = "several arrays go by the same index, and stay registers")]
+    fn multiply<const P: usize, const T: usize>(&self, chains: &mut [f32]) -> usize {
+        let At { operands, part, x, first, panel } = *self;
         let decoder = Decoder::new();
-        let blocks = self.operands.blocks.len();
-        let codes: [*const u8; P] = std::array::from_fn(|p| self.operands.codes(self.first + p).as_ptr());
-        let x: [*const u16; T] = std::array::from_fn(|t| self.operands.row(self.token + t).as_ptr());
+        let whole = operands.blocks.start;
+        let codes: [*const u8; P] = array::from_fn(|p| {
+            operands.codes(first + p)[(part.start - whole) * BLOCK..(part.end - whole) * BLOCK].as_ptr()
+        });
+        assert!(x.len() == part.len() * 2 * T && chains.len() == T * TILE * PANEL && panel + P <= TILE);
+        let at = |p: usize, t: usize| (t * TILE + panel + p) * PANEL;
+        let tile_bytes = P * operands.panels.panel_bytes();
+        let ahead = if tile_bytes <= SMALL { tile_bytes } else { AHEAD };
         let mut sums = [[_mm512_setzero_ps(); T]; P];
-        let tile_bytes = P * self.operands.panels.panel_bytes();
-        let next_tile = codes[0].wrapping_add(tile_bytes);
-        for block in 0..blocks {
-            for p in 0..P {
-                // SAFETY: `codes[p]` is that many blocks of a panel; a prefetch beyond it reads nothing.
-                let weights = unsafe {
-                    let at = codes[p].add(block * BLOCK);
-                    if tile_bytes <= SMALL {
-                        _mm_prefetch::<_MM_HINT_T1>(next_tile.wrapping_add((block * P + p) * BLOCK).cast());
-                    } else {
-                        _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
-                    }
-                    decoder.decode(_mm512_loadu_si512(at.cast()))
-                };
-                for t in 0..T {
-                    for (half, &weights) in weights.iter().enumerate() {
-                        // SAFETY: a row has `QUAD` activations for every block.
-                        let pair =
-                            unsafe { x[t].add(block * QUAD + 2 * half).cast::<i32>().read_unaligned() };
-                        sums[p][t] = dot(sums[p][t], weights, _mm512_set1_epi32(pair));
+        if part.start > whole {
+            for (p, sums) in sums.iter_mut().enumerate() {
+                for (t, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: `chains` has `TILE` panels of sixteen sums for each token.
+                    *sum = unsafe { _mm512_loadu_ps(chains.as_ptr().add(at(p, t))) };
+                }
+            }
+        }
+        for (block, x) in x.chunks_exact(2 * T).enumerate() {
+            for beside in (0..P).step_by(BESIDE) {
+                let mut x = x.as_ptr();
+                // SAFETY: no instruction. Without it the compiler loads the activations once for all panels, for which there are no
+                // registers, and sends sums to memory.
+                unsafe { asm!("/* {0} */", inout(reg) x, options(readonly, nostack, preserves_flags)) };
+                let count = BESIDE.min(P - beside);
+                let mut weights = [[_mm512_setzero_si512(); 2]; BESIDE];
+                for (weights, codes) in weights.iter_mut().zip(&codes[beside..beside + count]) {
+                    // SAFETY: `codes` is that many blocks of a panel; a prefetch beyond reads nothing.
+                    *weights = unsafe {
+                        let codes = codes.add(block * BLOCK);
+                        _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(ahead).cast());
+                        decoder.decode(_mm512_loadu_si512(codes.cast()))
+                    };
+                }
+                for half in 0..2 {
+                    for t in 0..T {
+                        // SAFETY: a block has two pairs of every token.
+                        let pair = _mm512_set1_epi32(unsafe { *x.add(half * T + t) } as i32);
+                        for (p, weights) in weights[..count].iter().enumerate() {
+                            sums[beside + p][t] = dot(sums[beside + p][t], weights[half], pair);
+                        }
                     }
                 }
             }
         }
         for (p, sums) in sums.iter().enumerate() {
             for (t, &sum) in sums.iter().enumerate() {
-                let out = &mut out[(t * TILE + self.panel + p) * PANEL..][..PANEL];
-                // SAFETY: sixteen f32 are 64 bytes.
-                unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) };
+                // SAFETY: as above.
+                unsafe { _mm512_storeu_ps(chains.as_mut_ptr().add(at(p, t)), sum) };
             }
         }
         P
-    }
-}
-
-thread_local! {
-    /// Decoded weights of a part of the columns of a tile.
-    static DECODED: RefCell<Vec<u16>> = const { RefCell::new(Vec::new()) };
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
-fn many(operands: &Operands<'_, u16>, first: usize, count: usize, sums: &mut [f32]) {
-    DECODED.with_borrow_mut(|weights| {
-        weights.resize(TILE * DEPTH * PANEL, 0);
-        let depth = operands.blocks.len() * QUAD;
-        for start in (0..depth).step_by(DEPTH) {
-            let columns = DEPTH.min(depth - start);
-            for p in 0..count {
-                let codes = &operands.codes(first + p)[start * PANEL..][..columns * PANEL];
-                decode(codes, &mut weights[p * DEPTH * PANEL..][..columns * PANEL]);
-            }
-            let part = Part { operands, weights, start, columns };
-            match count {
-                4 => part.multiply::<4>(sums),
-                3 => part.multiply::<3>(sums),
-                2 => part.multiply::<2>(sums),
-                _ => part.multiply::<1>(sums),
-            }
-        }
-    });
-}
-
-/// Decodes blocks; 32 bf16 follow each other for each pair of columns.
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-fn decode(codes: &[u8], weights: &mut [u16]) {
-    let decoder = Decoder::new();
-    for (codes, weights) in codes.chunks_exact(BLOCK).zip(weights.chunks_exact_mut(BLOCK)) {
-        // SAFETY: a block is 64 bytes of codes and 64 bf16.
-        unsafe {
-            let [first, second] = decoder.decode(_mm512_loadu_si512(codes.as_ptr().cast()));
-            _mm512_storeu_si512(weights.as_mut_ptr().cast(), first);
-            _mm512_storeu_si512(weights.as_mut_ptr().add(32).cast(), second);
-        }
-    }
-}
-
-/// A part of the columns.
-struct Part<'a> {
-    operands: &'a Operands<'a, u16>,
-    weights: &'a [u16],
-    start: usize,
-    columns: usize,
-}
-
-impl Part<'_> {
-    /// Goes on with the chains of all tokens and `P` panels.
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    fn multiply<const P: usize>(&self, sums: &mut [f32]) {
-        let mut token = 0;
-        while token < self.operands.tokens {
-            match self.operands.tokens - token {
-                BAND.. => self.band::<P, BAND>(token, sums),
-                5 => self.band::<P, 5>(token, sums),
-                4 => self.band::<P, 4>(token, sums),
-                3 => self.band::<P, 3>(token, sums),
-                2 => self.band::<P, 2>(token, sums),
-                _ => self.band::<P, 1>(token, sums),
-            }
-            token += BAND;
-        }
-    }
-
-    /// The same for `T` tokens.
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    fn band<const P: usize, const T: usize>(&self, token: usize, sums: &mut [f32]) {
-        let x: [*const u16; T] =
-            std::array::from_fn(|t| self.operands.row(token + t)[self.start..][..self.columns].as_ptr());
-        let chains = &mut sums[token * TILE * PANEL..][..T * TILE * PANEL];
-        let weights = &self.weights[..((P - 1) * DEPTH + self.columns) * PANEL];
-        let mut sums = [[_mm512_setzero_ps(); P]; T];
-        if self.start > 0 {
-            for (t, sums) in sums.iter_mut().enumerate() {
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: `chains` has `TILE` panels of sixteen sums for each token, and `P` is at most `TILE`.
-                    *sum = unsafe { _mm512_loadu_ps(chains.as_ptr().add((t * TILE + p) * PANEL)) };
-                }
-            }
-        }
-        for k in (0..self.columns).step_by(2) {
-            let panels: [__m512i; P] = std::array::from_fn(|p| {
-                // SAFETY: `weights` ends with `columns` columns of the last panel.
-                unsafe { _mm512_loadu_si512(weights.as_ptr().add(p * DEPTH * PANEL + k * PANEL).cast()) }
-            });
-            for t in 0..T {
-                // SAFETY: a row has `columns`, an even number, of activations from `start` on.
-                let pair = _mm512_set1_epi32(unsafe { x[t].add(k).cast::<i32>().read_unaligned() });
-                for p in 0..P {
-                    sums[t][p] = dot(sums[t][p], panels[p], pair);
-                }
-            }
-        }
-        for (t, sums) in sums.iter().enumerate() {
-            for (p, &sum) in sums.iter().enumerate() {
-                // SAFETY: as above.
-                unsafe { _mm512_storeu_ps(chains.as_mut_ptr().add((t * TILE + p) * PANEL), sum) };
-            }
-        }
     }
 }

@@ -18,7 +18,7 @@ use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::array;
 use std::ops::Range;
 
-use super::{Operands, TILE};
+use super::{Operands, Rows, TILE};
 use crate::fp8::GROUP;
 use crate::fp8::panels::{BLOCK, PANEL, QUAD};
 
@@ -86,7 +86,7 @@ struct Halves<const BLOCKS: usize>([[u16; BLOCK]; BLOCKS]);
 /// The processor has the instructions of `L`.
 #[inline(always)]
 pub(super) unsafe fn few<L: Lanes, const P: usize, const T: usize>(
-    operands: &Operands<'_, f32>,
+    operands: &Operands<'_, Rows<'_>>,
     first: usize,
     panel: usize,
     out: &mut [f32],
@@ -148,7 +148,7 @@ pub(super) unsafe fn few<L: Lanes, const P: usize, const T: usize>(
 /// The processor has the instructions of `L`.
 #[inline(always)]
 pub(super) unsafe fn many<L: Lanes, const P: usize>(
-    operands: &Operands<'_, f32>,
+    operands: &Operands<'_, Rows<'_>>,
     first: usize,
     count: usize,
     sums: &mut [f32],
@@ -187,7 +187,7 @@ pub(super) unsafe fn many<L: Lanes, const P: usize>(
 
 /// A chunk of the columns of a tile, decoded.
 pub(super) struct Chunk<'a> {
-    operands: &'a Operands<'a, f32>,
+    operands: &'a Operands<'a, Rows<'a>>,
     /// As many blocks as a chunk may have, for each panel.
     halves: &'a [[u16; BLOCK]; TILE * CHUNK / QUAD],
     blocks: Range<usize>,

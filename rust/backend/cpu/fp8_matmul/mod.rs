@@ -11,6 +11,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512bf16;
 #[cfg(target_arch = "x86_64")]
+mod bands;
+#[cfg(target_arch = "x86_64")]
 mod fused;
 mod groups;
 pub(super) mod int8;
@@ -21,10 +23,12 @@ use std::ops::{Range, RangeFrom};
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512bf16::Decoder;
+#[cfg(target_arch = "x86_64")]
+use bands::Bands;
 
 use super::ThreadPool;
 use super::level::KernelLevel;
-use super::ops::{narrow, round_bf16, rows_of_task, swiglu};
+use super::ops::{round_bf16, rows_of_task, swiglu};
 use crate::backend::Epilogue;
 use crate::fp8::Panels;
 use crate::fp8::panels::{BLOCK, PANEL, QUAD};
@@ -32,67 +36,74 @@ use crate::fp8::panels::{BLOCK, PANEL, QUAD};
 /// Panels of a tile.
 const TILE: usize = 4;
 
-/// What a kernel multiplies. `X` is how it reads activations: as `u16`, the bits of a bf16, or as `f32`.
+/// What a kernel multiplies. `X` is how it reads activations: [`Rows`] of them, or [`Bands`].
 struct Operands<'a, X> {
     panels: &'a Panels,
-    /// `[columns / chunk, tokens, chunk]`, rounded to bf16; what is behind the columns is zero.
-    x: &'a [X],
-    /// Columns that stand together: those of all blocks, or fewer.
-    chunk: usize,
+    x: X,
     tokens: usize,
     /// The blocks of each panel that are summed: all, or those of a group of columns.
     blocks: Range<usize>,
 }
 
 impl<X> Operands<'_, X> {
-    /// The activations of a token, `[4 · blocks]`, where those of all blocks stand together.
-    fn row(&self, token: usize) -> &[X] {
-        &self.activations(token, 0)[..self.blocks.len() * QUAD]
-    }
-
-    /// The activations of a token for one of the `blocks` and those behind it, as far as they stand together.
-    fn activations(&self, token: usize, block: usize) -> &[X] {
-        let column = (self.blocks.start + block) * QUAD;
-        let (index, within) = (column / self.chunk, column % self.chunk);
-        &self.x[(index * self.tokens + token) * self.chunk..][within..self.chunk]
-    }
-
     /// The codes of a panel, `[blocks, BLOCK]`.
     fn codes(&self, panel: usize) -> &[u8] {
         &self.panels.panel(panel)[self.blocks.start * BLOCK..self.blocks.end * BLOCK]
     }
 }
 
-/// Activations as kernels read them; kept for the next product.
-#[derive(Default)]
-pub(super) struct Rounded {
-    narrow: Vec<u16>,
-    wide: Vec<f32>,
+/// Activations row by row.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    /// `[columns / chunk, tokens, chunk]`, rounded to bf16; what is behind the columns is zero.
+    x: &'a [f32],
+    /// Columns that stand together: those of all blocks, or fewer.
+    chunk: usize,
 }
 
-/// Rounds `[n, columns]` to bf16, as [`Operands::x`] has them.
-fn round<'a, X: Copy + Default + Send>(
+impl Operands<'_, Rows<'_>> {
+    /// The activations of a token, `[4 · blocks]`, where those of all blocks stand together.
+    fn row(&self, token: usize) -> &[f32] {
+        &self.activations(token, 0)[..self.blocks.len() * QUAD]
+    }
+
+    /// The activations of a token for one of the `blocks` and those behind it, as far as they stand together.
+    fn activations(&self, token: usize, block: usize) -> &[f32] {
+        let Rows { x, chunk } = self.x;
+        let column = (self.blocks.start + block) * QUAD;
+        let (index, within) = (column / chunk, column % chunk);
+        &x[(index * self.tokens + token) * chunk..][within..chunk]
+    }
+}
+
+/// Room for activations as kernels read them; kept for the next product.
+#[derive(Default)]
+pub(super) struct Rounded {
+    pairs: Vec<u32>,
+    rows: Vec<f32>,
+}
+
+/// Rounds `[n, columns]` to bf16.
+fn round_rows<'a>(
     pool: &ThreadPool,
     x: &[f32],
     (n, columns): (usize, usize),
     chunk: usize,
-    rounded: &'a mut Vec<X>,
-    round: impl Fn(f32) -> X + Sync,
-) -> &'a [X] {
+    room: &'a mut Vec<f32>,
+) -> Rows<'a> {
     let total = columns.div_ceil(chunk) * n * chunk;
-    rounded.resize(rounded.len().max(total), X::default());
-    let rounded = &mut rounded[..total];
+    room.resize(room.len().max(total), 0.0);
     let rows = rows_of_task(chunk);
-    pool.for_each_part(rounded, rows * chunk, |task, rounded| {
+    pool.for_each_part(&mut room[..total], rows * chunk, |task, rounded| {
         for (row, rounded) in (task * rows..).zip(rounded.chunks_exact_mut(chunk)) {
             let (first, token) = (row / n * chunk, row % n);
             let x = &x[token * columns..][first..columns.min(first + chunk)];
             let (values, filling) = rounded.split_at_mut(x.len());
-            values.iter_mut().zip(x).for_each(|(rounded, &x)| *rounded = round(x));
-            filling.fill(X::default());
+            values.iter_mut().zip(x).for_each(|(rounded, &x)| *rounded = round_bf16(x));
+            filling.fill(0.0);
         }
     });
-    rounded
+    Rows { x: &room[..total], chunk }
 }
 
 /// `out[i, f] = scale[f] · Σ_k W[f, k] · x[i, k]`, then the epilogue; with several scales a row as in [`groups`]. See
@@ -108,28 +119,30 @@ pub(super) fn matmul(
     epilogue: Epilogue,
     out: &mut [f32],
 ) {
+    if n == 0 {
+        return;
+    }
     let (tokens, blocks) = (n, 0..panels.blocks());
     let shape = (n, panels.columns);
-    let all = blocks.len() * QUAD;
     let operands = match level {
         #[cfg(target_arch = "x86_64")]
         KernelLevel::Avx2 | KernelLevel::Avx512 => {
-            let chunk = fused::CHUNK;
-            let x = round(pool, x, shape, chunk, &mut rounded.wide, round_bf16);
-            let operands = Operands { panels, x, chunk, tokens, blocks };
+            let x = round_rows(pool, x, shape, fused::CHUNK, &mut rounded.rows);
+            let operands = Operands { panels, x, tokens, blocks };
             if level == KernelLevel::Avx2 {
                 LevelOperands::Avx2(operands)
             } else {
                 LevelOperands::Avx512(operands)
             }
         }
+        #[cfg(target_arch = "x86_64")]
         KernelLevel::Avx512Bf16 => {
-            let x = round(pool, x, shape, all, &mut rounded.narrow, narrow);
-            LevelOperands::Avx512Bf16(Operands { panels, x, chunk: all, tokens, blocks })
+            let x = Bands::round(pool, x, shape, &mut rounded.pairs);
+            LevelOperands::Avx512Bf16(Operands { panels, x, tokens, blocks })
         }
         _ => {
-            let x = round(pool, x, shape, all, &mut rounded.wide, round_bf16);
-            LevelOperands::Portable(Operands { panels, x, chunk: all, tokens, blocks })
+            let x = round_rows(pool, x, shape, blocks.len() * QUAD, &mut rounded.rows);
+            LevelOperands::Portable(Operands { panels, x, tokens, blocks })
         }
     };
     share_out(level, pool, panels, n, epilogue, out, |tile, sums| {
@@ -200,10 +213,13 @@ fn finish(level: KernelLevel, epilogue: Epilogue, scales: &[f32], sums: &[f32], 
 
 /// What the kernel of a level multiplies.
 enum LevelOperands<'a> {
-    Portable(Operands<'a, f32>),
-    Avx2(Operands<'a, f32>),
-    Avx512(Operands<'a, f32>),
-    Avx512Bf16(Operands<'a, u16>),
+    Portable(Operands<'a, Rows<'a>>),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Operands<'a, Rows<'a>>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Operands<'a, Rows<'a>>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(Operands<'a, Bands<'a>>),
 }
 
 impl LevelOperands<'_> {
@@ -211,8 +227,11 @@ impl LevelOperands<'_> {
     fn of_blocks(&self, blocks: Range<usize>) -> LevelOperands<'_> {
         match self {
             LevelOperands::Portable(operands) => LevelOperands::Portable(Operands { blocks, ..*operands }),
+            #[cfg(target_arch = "x86_64")]
             LevelOperands::Avx2(operands) => LevelOperands::Avx2(Operands { blocks, ..*operands }),
+            #[cfg(target_arch = "x86_64")]
             LevelOperands::Avx512(operands) => LevelOperands::Avx512(Operands { blocks, ..*operands }),
+            #[cfg(target_arch = "x86_64")]
             LevelOperands::Avx512Bf16(operands) => {
                 LevelOperands::Avx512Bf16(Operands { blocks, ..*operands })
             }
@@ -233,8 +252,6 @@ impl LevelOperands<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             LevelOperands::Avx512Bf16(operands) => unsafe { avx512bf16::tile(operands, first, count, sums) },
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => unreachable!("the portable level is the only one here"),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! for row: for token: sum = 0; for k: sum = sum + w[row, k] * x[token, k]
 //! ```
 
-use super::{Operands, TILE};
+use super::{Operands, Rows, TILE};
 use crate::fp8::e4m3;
 use crate::fp8::panels::{BLOCK, PANEL, QUAD, place};
 
@@ -12,7 +12,7 @@ use crate::fp8::panels::{BLOCK, PANEL, QUAD, place};
 const TOKENS: usize = 4;
 
 /// Writes the sums of up to [`TILE`] panels and all tokens: `[tokens, TILE, PANEL]`.
-pub(super) fn tile(operands: &Operands<'_, f32>, first: usize, count: usize, sums: &mut [f32]) {
+pub(super) fn tile(operands: &Operands<'_, Rows<'_>>, first: usize, count: usize, sums: &mut [f32]) {
     for panel in 0..count {
         let codes = operands.codes(first + panel);
         let mut token = 0;
@@ -28,7 +28,11 @@ pub(super) fn tile(operands: &Operands<'_, f32>, first: usize, count: usize, sum
     }
 }
 
-fn chains<const T: usize>(operands: &Operands<'_, f32>, codes: &[u8], token: usize) -> [[f32; PANEL]; T] {
+fn chains<const T: usize>(
+    operands: &Operands<'_, Rows<'_>>,
+    codes: &[u8],
+    token: usize,
+) -> [[f32; PANEL]; T] {
     let x: [&[f32]; T] = std::array::from_fn(|t| operands.row(token + t));
     let mut sums = [[0.0_f32; PANEL]; T];
     for (quad, block) in codes.chunks_exact(BLOCK).enumerate() {
