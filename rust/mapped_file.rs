@@ -9,6 +9,52 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+/// Bytes that are read alike wherever they are.
+#[derive(Debug, Clone)]
+pub enum Bytes {
+    /// In memory of this process.
+    Owned(Vec<u8>),
+    /// In a file that is used in place.
+    Mapped(MappedBytes),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Owned(bytes) => bytes,
+            Bytes::Mapped(bytes) => bytes,
+        }
+    }
+}
+
+/// An open file and its map.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    file: File,
+    map: Mmap,
+}
+
+impl MappedFile {
+    /// See [`map_file`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn new(file: File) -> std::io::Result<MappedFile> {
+        let map = map_file(&file)?;
+        Ok(MappedFile { file, map })
+    }
+}
+
+impl Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
 /// Maps a regular file. Whoever shrinks the file ends this process; that is the caller's to say.
 ///
 /// Linux is asked for pages of 2 MiB: a file that is read with them for the first time is mapped in a tenth of the time or less
@@ -30,22 +76,19 @@ pub(crate) fn map_file(file: &File) -> std::io::Result<Mmap> {
 /// No system has smaller ones.
 const SMALLEST_PAGE: usize = 4096;
 
-/// Bytes that are copied at a time: many pages, and little beside a tensor.
-const PIECE: usize = 1 << 24;
-
 /// A part of a mapped file, used in place. A clone shares the map.
 #[derive(Clone)]
 pub struct MappedBytes {
-    map: Arc<Mmap>,
+    source: Arc<MappedFile>,
     range: Range<usize>,
 }
 
 impl MappedBytes {
     /// # Panics
     /// If the file is shorter.
-    pub(crate) fn new(map: &Arc<Mmap>, range: Range<usize>) -> MappedBytes {
-        assert!(range.start <= range.end && range.end <= map.len(), "a part of the file");
-        MappedBytes { map: Arc::clone(map), range }
+    pub(crate) fn new(source: &Arc<MappedFile>, range: Range<usize>) -> MappedBytes {
+        assert!(range.start <= range.end && range.end <= source.len(), "a part of the file");
+        MappedBytes { source: Arc::clone(source), range }
     }
 
     /// Where in the file it begins.
@@ -62,13 +105,13 @@ impl MappedBytes {
         {
             use memmap2::Advice;
             // A hint, so that the disk is asked for all of it at once; then page by page.
-            let _ = self.map.advise_range(Advice::WillNeed, self.range.start, self.range.len());
-            match self.map.advise_range(Advice::PopulateRead, self.range.start, self.range.len()) {
+            let _ = self.source.map.advise_range(Advice::WillNeed, self.range.start, self.range.len());
+            match self.source.map.advise_range(Advice::PopulateRead, self.range.start, self.range.len()) {
                 // Linux before 5.14 does not know it.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
                 // "Bad address", where the file has ended.
                 Err(error) if error.raw_os_error() == Some(14) => {
-                    return Err(std::io::Error::other("the file has become shorter since it was opened"));
+                    return Err(shorter());
                 }
                 populated => return populated,
             }
@@ -79,40 +122,39 @@ impl MappedBytes {
         Ok(())
     }
 
-    /// Copies it to `target`, which is as long, and gives back the pages of each piece before the next is read.
+    /// Reads it to `target`, which is as long, past the map: of a file that is cut meanwhile no access ends the process, and its
+    /// pages do not stay in memory beside the copy.
     ///
     /// # Errors
-    /// As [`populate`](Self::populate).
-    pub(crate) fn move_to(&self, target: &mut [u8]) -> std::io::Result<()> {
-        for (index, target) in target.chunks_mut(PIECE).enumerate() {
-            let start = self.range.start + index * PIECE;
-            let piece = MappedBytes::new(&self.map, start..start + target.len());
-            piece.populate()?;
-            target.copy_from_slice(&piece);
-            piece.release();
-        }
-        Ok(())
-    }
-
-    /// Gives its pages back to the system, which keeps them as long as it has room; reading maps them again.
-    pub(crate) fn release(&self) {
+    /// What the system says, and where the file has become shorter.
+    pub(crate) fn read_to(&self, target: &mut [u8]) -> std::io::Result<()> {
+        assert_eq!(target.len(), self.len());
         #[cfg(unix)]
         {
-            let advice = memmap2::UncheckedAdvice::DontNeed;
-            // SAFETY: the pages of a read-only map of a file come from the file again.
-            let given_back =
-                unsafe { self.map.unchecked_advise_range(advice, self.range.start, self.range.len()) };
-            // It only saves memory.
-            drop(given_back);
+            use std::os::unix::fs::FileExt;
+            let read = self.source.file.read_exact_at(target, self.range.start as u64);
+            read.map_err(
+                |error| if error.kind() == std::io::ErrorKind::UnexpectedEof { shorter() } else { error },
+            )
+        }
+        // Other systems do not let a mapped file become shorter.
+        #[cfg(not(unix))]
+        {
+            target.copy_from_slice(self);
+            Ok(())
         }
     }
+}
+
+fn shorter() -> std::io::Error {
+    std::io::Error::other("the file has become shorter since it was opened")
 }
 
 impl Deref for MappedBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.map[self.range.clone()]
+        &self.source.map[self.range.clone()]
     }
 }
 
@@ -129,22 +171,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_come_back_and_lost_ones_are_errors() {
+    fn what_is_no_longer_there_is_an_error() {
         let mut file = tempfile::tempfile().unwrap();
         let content: Vec<u8> = (0..100_000_u32).map(|index| (index % 251) as u8).collect();
         file.write_all(&content).unwrap();
-        let map = Arc::new(map_file(&file).unwrap());
-        let part = MappedBytes::new(&map, 5_000..90_000);
+        let source = Arc::new(MappedFile::new(file).unwrap());
+        let part = MappedBytes::new(&source, 5_000..90_000);
         part.populate().unwrap();
-        part.release();
         assert_eq!(part[..], content[5_000..90_000]);
-        let mut moved = vec![0; part.len()];
-        part.move_to(&mut moved).unwrap();
-        assert_eq!(moved, content[5_000..90_000]);
+        let mut read = vec![0; part.len()];
+        part.read_to(&mut read).unwrap();
+        assert_eq!(read, content[5_000..90_000]);
         if cfg!(target_os = "linux") {
-            file.set_len(10_000).unwrap();
-            let error = part.move_to(&mut moved).unwrap_err();
-            assert_eq!(error.to_string(), "the file has become shorter since it was opened");
+            source.file.set_len(10_000).unwrap();
+            for result in [part.read_to(&mut read), part.populate()] {
+                assert_eq!(
+                    result.unwrap_err().to_string(),
+                    "the file has become shorter since it was opened"
+                );
+            }
         }
     }
 }

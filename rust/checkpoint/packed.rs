@@ -10,7 +10,8 @@ use std::path::Path;
 use super::{Checkpoint, CheckpointError, Dtype, SafetensorsFile, Tensor};
 use crate::error::{Error, Result};
 use crate::fp8::panels::{BLOCK, PANEL, QUAD};
-use crate::fp8::{Codes, Fp8Rows, GROUP, Panels};
+use crate::fp8::{Fp8Rows, GROUP, Panels};
+use crate::mapped_file::MappedBytes;
 
 /// The file's name in its folder.
 pub const FILE: &str = "packed.safetensors";
@@ -18,6 +19,9 @@ pub const FILE: &str = "packed.safetensors";
 pub const VERSION_KEY: &str = "nemo_fast.packed_version";
 /// The version that is read and written. Whatever changes what the bytes mean is another one.
 pub const VERSION: &str = "1";
+/// The metadata key of the order of a matrix's bytes, and the order that is read and written.
+const LAYOUT_KEY: &str = "nemo_fast.layout";
+const LAYOUT: &str = "panel16";
 
 /// Projections that are one matrix here.
 pub(super) struct Matrix {
@@ -57,16 +61,19 @@ fn fault(path: &Path, reason: &str) -> Error {
     CheckpointError::Packed { path: path.to_owned(), reason: reason.to_owned() }.into()
 }
 
-/// Refuses other versions, which may mean other bytes by the same names.
+/// Refuses other versions and layouts, which mean other bytes by the same names.
 pub(super) fn check_metadata(file: &SafetensorsFile) -> Result<()> {
-    match file.metadata().get(VERSION_KEY) {
-        Some(version) if version == VERSION => Ok(()),
-        Some(version) => Err(fault(
-            file.path(),
-            &format!("a packed file of version {version:?}, and this nemo_fast reads version {VERSION:?}"),
-        )),
-        None => Err(fault(file.path(), &format!("not a packed file: its metadata lack {VERSION_KEY}"))),
+    for (key, what, known) in [(VERSION_KEY, "version", VERSION), (LAYOUT_KEY, "layout", LAYOUT)] {
+        let reason = match file.metadata().get(key) {
+            Some(found) if found == known => continue,
+            Some(found) => {
+                format!("a packed file of {what} {found:?}, and this nemo_fast reads {what} {known:?}")
+            }
+            None => format!("not a packed file: its metadata lack {key}"),
+        };
+        return Err(fault(file.path(), &reason));
     }
+    Ok(())
 }
 
 impl Checkpoint {
@@ -105,12 +112,22 @@ impl Checkpoint {
 
     /// A matrix in place, its pages in memory.
     pub(super) fn panels(&self, prefix: &str, matrix: &Matrix) -> Result<Panels> {
-        let (codes, scale_tensor, outputs, columns) = self.packed_tensors(prefix, matrix)?;
-        scale_tensor.check_finite()?;
-        let mut scales = vec![0.0; scale_tensor.len()];
-        scale_tensor.read(0, &mut scales);
-        self.populate(&codes)?;
-        let codes = Codes::Mapped(codes.mapped().clone());
+        self.panels_of(prefix, matrix, |codes| {
+            self.populate(&codes)?;
+            Ok(codes)
+        })
+    }
+
+    /// A matrix whose codes are made ready by `ready`.
+    fn panels_of(
+        &self,
+        prefix: &str,
+        matrix: &Matrix,
+        ready: impl FnOnce(Tensor) -> Result<Tensor>,
+    ) -> Result<Panels> {
+        let (codes, scales, outputs, columns) = self.packed_tensors(prefix, matrix)?;
+        let scales = self.floats(scales)?;
+        let codes = ready(codes)?.into_bytes();
         Ok(Panels { codes, scales, outputs, columns, is_gated: matrix.is_gated })
     }
 
@@ -122,12 +139,7 @@ impl Checkpoint {
 
     /// The rows of a projection, unpacked.
     pub(super) fn unpacked(&self, prefix: &str, matrix: &Matrix, rows: Range<usize>) -> Result<Fp8Rows> {
-        let panels = self.panels(prefix, matrix)?;
-        let rows = panels.rows(rows);
-        if let Codes::Mapped(codes) = &panels.codes {
-            codes.release();
-        }
-        Ok(rows)
+        Ok(self.panels_of(prefix, matrix, |codes| self.read_whole(codes))?.rows(rows))
     }
 
     /// Codes and scales, checked, and the matrix's outputs and columns.
@@ -157,8 +169,9 @@ impl Checkpoint {
             let expected = shapes.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(" or ");
             return Err(CheckpointError::Shape { name: tensor.name, expected, found: tensor.shape }.into());
         }
-        let start = tensor.mapped().start();
-        if !start.is_multiple_of(BLOCK) {
+        if let Some(start) = tensor.mapped().map(MappedBytes::start)
+            && !start.is_multiple_of(BLOCK)
+        {
             return Err(CheckpointError::Alignment { name: tensor.name, start, alignment: BLOCK }.into());
         }
         Ok(tensor)

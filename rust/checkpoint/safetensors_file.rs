@@ -9,12 +9,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
 use safetensors::SafeTensors;
 
 use super::CheckpointError;
 use crate::error::{Error, Result};
-use crate::mapped_file::{MappedBytes, map_file};
+use crate::mapped_file::{Bytes, MappedBytes, MappedFile};
 
 /// The element types that a checkpoint may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +65,7 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// A tensor of a mapped file. Cloning shares the map.
+/// A tensor of a file, mapped or read. Cloning shares the map.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     /// Its name in the file.
@@ -75,7 +74,7 @@ pub struct Tensor {
     pub dtype: Dtype,
     /// Row-major.
     pub shape: Vec<usize>,
-    bytes: MappedBytes,
+    bytes: Bytes,
 }
 
 impl Tensor {
@@ -84,17 +83,39 @@ impl Tensor {
         &self.bytes
     }
 
-    /// Copies the bytes to `target`, which is as long, a piece at a time: its pages do not stay in memory beside the copy.
+    /// Copies the bytes to `target`, which is as long, without mapping them.
     ///
     /// # Errors
-    /// What the system says of a page that cannot be read.
+    /// What the system says of bytes that cannot be read.
     pub fn copy_bytes(&self, target: &mut [u8]) -> std::io::Result<()> {
-        self.bytes.move_to(target)
+        match &self.bytes {
+            Bytes::Owned(bytes) => target.copy_from_slice(bytes),
+            Bytes::Mapped(bytes) => bytes.read_to(target)?,
+        }
+        Ok(())
     }
 
-    /// The same as a part of the file.
-    pub(crate) fn mapped(&self) -> &MappedBytes {
-        &self.bytes
+    /// The same in memory of this process: whatever becomes of the file, it can be read.
+    ///
+    /// # Errors
+    /// As [`copy_bytes`](Self::copy_bytes).
+    pub(crate) fn read_whole(self) -> std::io::Result<Tensor> {
+        let mut bytes = vec![0; self.bytes.len()];
+        self.copy_bytes(&mut bytes)?;
+        Ok(Tensor { bytes: Bytes::Owned(bytes), ..self })
+    }
+
+    /// The part of a file that it is, if it was not read.
+    pub(crate) fn mapped(&self) -> Option<&MappedBytes> {
+        match &self.bytes {
+            Bytes::Owned(_) => None,
+            Bytes::Mapped(bytes) => Some(bytes),
+        }
+    }
+
+    /// Its bytes.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes
     }
 
     /// Number of elements.
@@ -149,7 +170,7 @@ fn fill(row: &mut [f32], values: impl Iterator<Item = f32>) {
 #[derive(Debug)]
 pub struct SafetensorsFile {
     path: PathBuf,
-    map: Arc<Mmap>,
+    map: Arc<MappedFile>,
     entries: HashMap<String, (safetensors::Dtype, Vec<usize>, Range<usize>)>,
     metadata: HashMap<String, String>,
 }
@@ -162,7 +183,7 @@ impl SafetensorsFile {
     /// first read beyond its new end. Writing a new file and renaming it over the old one is safe.
     pub fn open(path: &Path) -> Result<SafetensorsFile> {
         let file = File::open(path).map_err(Error::io(path))?;
-        let map = map_file(&file).map_err(Error::io(path))?;
+        let map = MappedFile::new(file).map_err(Error::io(path))?;
         let header = |reason: String| CheckpointError::Header { path: path.to_owned(), reason };
         let (header_length, read) =
             SafeTensors::read_metadata(&map).map_err(|error| header(error.to_string()))?;
@@ -212,7 +233,7 @@ impl SafetensorsFile {
             name: name.to_owned(),
             dtype: known,
             shape: shape.clone(),
-            bytes: MappedBytes::new(&self.map, range.clone()),
+            bytes: Bytes::Mapped(MappedBytes::new(&self.map, range.clone())),
         }))
     }
 }

@@ -234,17 +234,15 @@ impl Checkpoint {
             let expected = "two dimensions".to_owned();
             return Err(CheckpointError::Shape { name: tensor.name, expected, found: tensor.shape }.into());
         };
-        self.populate(&tensor)?;
+        let tensor = self.read_whole(tensor)?;
         let head_dim = self.config.head_dim;
         let turned = name.contains(".q_proj.") || name.contains(".k_proj.");
         let source_row = |row| if turned { self.layout.rotary_row(row, head_dim) } else { row };
         if tensor.dtype != Dtype::F8E4M3 {
             tensor.check_finite()?;
-            let rows = quantize_rows(rows, columns, |row, values| {
+            return Ok(quantize_rows(rows, columns, |row, values| {
                 tensor.read(source_row(row) * columns, values);
-            });
-            tensor.mapped().release();
-            return Ok(rows);
+            }));
         }
         if let Some(index) = tensor.bytes().iter().position(|&code| e4m3::is_nan(code)) {
             return Err(CheckpointError::NotFinite { name: tensor.name, index }.into());
@@ -257,7 +255,6 @@ impl Checkpoint {
             codes.extend_from_slice(&tensor.bytes()[row * columns..(row + 1) * columns]);
             scales.extend_from_slice(&file_scales[row * groups..(row + 1) * groups]);
         }
-        tensor.mapped().release();
         Ok(Fp8Rows { codes, scales, columns })
     }
 
@@ -289,13 +286,11 @@ impl Checkpoint {
     /// a block is repeated for its rows, so that rows of several layers can stand under one another. They multiply.
     fn scales(&self, name: &str, rows: usize, columns: usize) -> Result<Vec<f32>> {
         let tensor = self.scale_tensor(name)?;
-        self.populate(&tensor)?;
-        tensor.check_finite()?;
-        let mut scales = vec![0.0; tensor.len()];
-        tensor.read(0, &mut scales);
+        let is_of_blocks = is_of_blocks(&tensor, rows, columns);
+        let mut scales = self.floats(tensor)?;
         if scales.len() == 1 {
             scales = vec![scales[0]; rows];
-        } else if is_of_blocks(&tensor, rows, columns) {
+        } else if is_of_blocks {
             let groups = columns.div_ceil(GROUP);
             let block_row = |row: usize| &scales[row / GROUP * groups..][..groups];
             scales = (0..rows).flat_map(block_row).copied().collect();
@@ -312,20 +307,33 @@ impl Checkpoint {
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>> {
-        let tensor = self.dense(name)?;
-        self.populate(&tensor)?;
+        self.floats(self.dense(name)?)
+    }
+
+    /// The elements of a small tensor, all finite.
+    pub(super) fn floats(&self, tensor: Tensor) -> Result<Vec<f32>> {
+        let tensor = self.read_whole(tensor)?;
         tensor.check_finite()?;
         let mut values = vec![0.0; tensor.len()];
         tensor.read(0, &mut values);
         Ok(values)
     }
 
+    /// A tensor in memory of this process, for what is used up while it is loaded: a source that is cut meanwhile is an error.
+    pub(super) fn read_whole(&self, tensor: Tensor) -> Result<Tensor> {
+        let path = self.path_of(&tensor).to_owned();
+        tensor.read_whole().map_err(Error::io(&path))
+    }
+
+    fn path_of<'a>(&'a self, tensor: &'a Tensor) -> &'a Path {
+        self.places.get(&tensor.name).map_or(Path::new(&tensor.name), |&file| self.files[file].path())
+    }
+
     /// Reads a tensor's pages, so that using it waits for no disk, and that a file which was cut meanwhile is an error: an access
     /// to what is no longer there would end the process.
     pub(super) fn populate(&self, tensor: &Tensor) -> Result<()> {
-        let path =
-            self.places.get(&tensor.name).map_or(Path::new(&tensor.name), |&file| self.files[file].path());
-        tensor.mapped().populate().map_err(Error::io(path))
+        let Some(mapped) = tensor.mapped() else { return Ok(()) };
+        mapped.populate().map_err(Error::io(self.path_of(tensor)))
     }
 
     /// The tensor of Hugging Face's name, with its shape checked against the config.

@@ -8,7 +8,9 @@ mod quantize;
 
 use std::num::NonZero;
 
-pub use panels::{Codes, Panels};
+pub use panels::Panels;
+
+pub use crate::mapped_file::Bytes;
 pub use quantize::{Fp8Rows, GROUP, quantize_rows};
 
 /// Calls `work(i, codes, scales)` for the items of two arrays, each of so many elements a piece, on all cores.

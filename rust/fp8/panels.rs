@@ -14,10 +14,10 @@
 //!
 //! Gates and values of a gated layer alternate by panel, so that whoever has a gate has its value, too.
 
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 use super::{Fp8Rows, on_all_cores};
-use crate::mapped_file::MappedBytes;
+use crate::mapped_file::Bytes;
 
 /// Rows of a panel.
 pub const PANEL: usize = 16;
@@ -26,31 +26,11 @@ pub const QUAD: usize = 4;
 /// Bytes of a block.
 pub const BLOCK: usize = PANEL * QUAD;
 
-/// The codes of a matrix, which are read alike wherever they are.
-#[derive(Debug, Clone)]
-pub enum Codes {
-    /// Packed in this process.
-    Owned(Vec<u8>),
-    /// Packed before, in a file that is used in place.
-    Mapped(MappedBytes),
-}
-
-impl Deref for Codes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Codes::Owned(codes) => codes,
-            Codes::Mapped(codes) => codes,
-        }
-    }
-}
-
 /// A matrix of E4M3 rows in panels, with a scale a row or a scale for each group of a row's columns.
 #[derive(Debug, Clone)]
 pub struct Panels {
     /// `[panels, blocks, BLOCK]`
-    pub codes: Codes,
+    pub codes: Bytes,
     /// `[panels, groups, PANEL]`; a single group is all columns, several have [`GROUP`](super::GROUP) each.
     pub scales: Vec<f32>,
     /// Outputs: rows, or gates of a gated matrix.
@@ -89,7 +69,7 @@ impl Panels {
         on_all_cores((&mut codes, bytes), (&mut scales, groups * PANEL), |index, codes, scales| {
             pack_panel(sources[index % N], index / N, codes, scales);
         });
-        Panels { codes: Codes::Owned(codes), scales, outputs, columns, is_gated: N > 1 }
+        Panels { codes: Bytes::Owned(codes), scales, outputs, columns, is_gated: N > 1 }
     }
 
     /// Unpacks rows. Of a gated matrix the values are rows, too: those from `outputs` on.

@@ -17,7 +17,7 @@ use crate::backend::cpu::KvCache;
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::fp8::panels::{BLOCK, PANEL};
-use crate::fp8::{self, Codes, Fp8Rows, GROUP, Panels};
+use crate::fp8::{self, Bytes, Fp8Rows, GROUP, Panels};
 use crate::model::kv_shape;
 
 /// E4M3 codes, uint8 [out, in], and scales, float32 [out] or [out, groups].
@@ -207,7 +207,7 @@ pub(super) fn pack_rows<'py>(
     let shape = [packed.panels(), packed.blocks(), BLOCK];
     let groups = packed.groups();
     let scales = PyArray1::from_vec(py, packed.scales).reshape([shape[0], groups, PANEL])?;
-    let Codes::Owned(codes) = packed.codes else { unreachable!("packed here") };
+    let Bytes::Owned(codes) = packed.codes else { unreachable!("packed here") };
     Ok((PyArray1::from_vec(py, codes).reshape(shape)?, scales))
 }
 

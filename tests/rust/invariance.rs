@@ -32,11 +32,11 @@ struct Shape {
     has_fp8_head: bool,
 }
 
-/// Of the first, columns are cut into parts where there are many tokens; of the second, columns have several scales.
+/// Of the first, columns are cut into parts of 2,048 where there are many tokens; of the second, columns have several scales.
 const SHAPES: [Shape; 2] = [
     Shape {
         hidden: 72,
-        intermediate: 1_156,
+        intermediate: 2_180,
         heads: 4,
         key_value_heads: 2,
         head_dim: 20,
@@ -138,6 +138,8 @@ struct Runner<'a> {
     rows: Rows<CpuBackend>,
     page_tables: Vec<u32>,
     prompts: &'a [Vec<u32>],
+    /// Whether products are those of prompts in integers.
+    in_integers: bool,
     /// Of each sequence, the bits of the logits of each position so far.
     logits: Vec<Vec<Vec<u32>>>,
 }
@@ -149,6 +151,7 @@ impl<'a> Runner<'a> {
         backend: CpuBackend,
         format: KvFormat,
         prompts: &'a [Vec<u32>],
+        in_integers: bool,
     ) -> Runner<'a> {
         let checkpoint = Checkpoint::open(folder).unwrap();
         let checkpoint = if shape.has_fp8_head { checkpoint.with_fp8_head() } else { checkpoint };
@@ -163,6 +166,7 @@ impl<'a> Runner<'a> {
             page_tables: (0..pages as u32).rev().collect(),
             logits: vec![Vec::new(); prompts.len()],
             prompts,
+            in_integers,
             model,
         }
     }
@@ -182,6 +186,7 @@ impl<'a> Runner<'a> {
         }
         let (backend, rows) = (&self.model.backend, &mut self.rows);
         rows.len = token_ids.len();
+        rows.bf16_len = if self.in_integers { 0 } else { rows.len };
         backend.write(&token_ids, &mut rows.token_ids);
         backend.write(&positions, &mut rows.positions);
         backend.write(&sequences, &mut rows.sequences);
@@ -208,6 +213,7 @@ proptest! {
         longer in prop::sample::select(&[0, 0, 100, 700, 2_100][..]),
         chunks in prop::collection::vec(prop_oneof![1_usize..8, 1..=MAX_ROWS], 1..4),
         threads in 1_usize..=4,
+        in_integers in any::<bool>(),
     ) {
         let shape = &SHAPES[shape];
         let folder = tempfile::tempdir().unwrap();
@@ -222,7 +228,7 @@ proptest! {
             .collect();
         let runner = |threads| {
             let backend = CpuBackend::at_level(level, NonZero::new(threads)).unwrap();
-            Runner::new(folder.path(), shape, backend, format, &prompts)
+            Runner::new(folder.path(), shape, backend, format, &prompts, in_integers)
         };
 
         let mut alone = runner(1);

@@ -211,9 +211,11 @@ impl Side {
 
     /// Keeps and returns the scale that puts the largest value on the largest code.
     fn set_scale(&mut self, at: usize, slot: usize, values: &[f32]) -> f32 {
-        let largest = values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        // By their bits, in which what is no number is the largest: it has to stay none, whatever a level makes of its code.
+        let largest = values.iter().fold(0, |largest, &x| round_bf16(x).abs().to_bits().max(largest));
+        let scale = f32::from_bits(largest) / e4m3::MAX;
         // Zeros need a scale, too, and the quotients of tiny values must stay finite.
-        let scale = (largest / e4m3::MAX).max(f32::MIN_POSITIVE);
+        let scale = if scale < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { scale };
         if let Some(scales) = &mut self.scales {
             bytemuck::cast_slice_mut(scales)[at * PAGE + slot] = scale;
         }

@@ -302,6 +302,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Drop for ThreadPool {
     fn drop(&mut self) {
         if std::process::id() != self.process {
+            // A fork has no such threads: to detach them could hit others that took their place.
+            self.workers.drain(..).for_each(std::mem::forget);
             return;
         }
         lock(&self.shared.state).closing = true;

@@ -93,6 +93,7 @@ pub(super) unsafe fn few<L: Lanes, const P: usize, const T: usize>(
 ) -> usize {
     const { assert!(P <= TILE) };
     let blocks = operands.blocks.len();
+    assert!(blocks > 0, "there is a last block");
     let codes: [*const u8; P] = array::from_fn(|p| operands.codes(first + p).as_ptr());
     let mut ring = Halves([[0; BLOCK]; RING * TILE]);
     let ring: *mut [u16; BLOCK] = ring.0.as_mut_ptr();
