@@ -195,7 +195,7 @@ def speed_table(model: Model, threads: int, engines: Iterator[Contender], rounds
             f"{several:.1f} tokens/s" if several else "-",
             f"{several / row['decode']:.1f} x" if several else "-",
             f"{row['prefill']:.0f} tokens/s",
-            f"{100 * row['prefill'] * first['operations'] / dots:.0f} %" if dots else "-",
+            f"{100 * row['prefill'] * first['operations'] / dots:.0f} %",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -53,7 +53,6 @@ def result_file(kind: str) -> Path:
 def heading(title: str, packages: tuple[str, ...]) -> list[str]:
     """Return a result's first lines: date, CPU, versions, commit."""
     facts = cpu()
-    levels = dict.fromkeys((build_info()["cpu_level"], build_info()["engine_cpu_level"]))
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     family = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
     return [
@@ -61,7 +60,7 @@ def heading(title: str, packages: tuple[str, ...]) -> list[str]:
         "",
         f"- date: {datetime.now(UTC):%Y-%m-%d}",
         f"- CPU: {facts['model name']}, {family}, {facts['processors']} processors, {platform.system()}",
-        f"- nemo_fast: {build_info()['version']}, commit {commit()}, kernels: {', '.join(levels)}",
+        f"- nemo_fast: {build_info()['version']}, commit {commit()}, kernels: {build_info()['cpu_level']}",
         f"- Python {sys.version.split()[0]}, {versions}",
     ]
 

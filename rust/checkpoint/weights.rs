@@ -325,7 +325,8 @@ impl Checkpoint {
         tensor.read_whole().map_err(Error::io(&path))
     }
 
-    fn path_of<'a>(&'a self, tensor: &'a Tensor) -> &'a Path {
+    /// The file that a tensor is in.
+    pub(crate) fn path_of<'a>(&'a self, tensor: &'a Tensor) -> &'a Path {
         self.places.get(&tensor.name).map_or(Path::new(&tensor.name), |&file| self.files[file].path())
     }
 

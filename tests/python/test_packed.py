@@ -197,7 +197,10 @@ def test_a_packed_file_wins_over_its_source(packed):
     [
         ({"nemo_fast.packed_version": "2"}, r'a packed file of version "2", and this .* reads version "1"'),
         ({"nemo_fast.packed_version": None}, "its metadata lack nemo_fast.packed_version"),
-        ({"nemo_fast.layout": "panel8"}, r'a packed file of layout "panel8", and this .* reads layout "panel16"'),
+        (
+            {"nemo_fast.layout": "panel8"},
+            r'a packed file of layout "panel8", and this .* reads layout "panel16"',
+        ),
         ({"nemo_fast.layout": None}, "its metadata lack nemo_fast.layout"),
     ],
 )

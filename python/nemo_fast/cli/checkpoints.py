@@ -104,10 +104,7 @@ def info(
         }
     facts |= _shape(checkpoint.config)
     weights = checkpoint.weight_bytes
-    longest = checkpoint.config["max_position_embeddings"]
-    if context_length is not None and context_length > longest:
-        raise ValueError(f"context_length must be between 1 and {longest}, found {context_length}")
-    context = context_length or min(131_072, longest)
+    context = min(context_length or 131_072, checkpoint.config["max_position_embeddings"])
     token_bytes = checkpoint.kv_cache_bytes_per_token(kv_cache)
     # The cache is taken in pages of 64 positions.
     cache_bytes = token_bytes * 64 * math.ceil(context / 64)
