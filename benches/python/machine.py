@@ -52,7 +52,8 @@ def result_file(kind: str) -> Path:
 
 def heading(title: str, packages: tuple[str, ...]) -> list[str]:
     """Return a result's first lines: date, CPU, versions, commit."""
-    facts = cpu()
+    facts, built = cpu(), build_info()
+    kernels = f"{built['cpu_level']} (tokenizer), {built['engine_cpu_level']} (engine)"
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     family = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
     return [
@@ -60,7 +61,7 @@ def heading(title: str, packages: tuple[str, ...]) -> list[str]:
         "",
         f"- date: {datetime.now(UTC):%Y-%m-%d}",
         f"- CPU: {facts['model name']}, {family}, {facts['processors']} processors, {platform.system()}",
-        f"- nemo_fast: {build_info()['version']}, commit {commit()}, kernels: {build_info()['cpu_level']}",
+        f"- nemo_fast: {built['version']}, commit {commit()}, kernels: {kernels}",
         f"- Python {sys.version.split()[0]}, {versions}",
     ]
 

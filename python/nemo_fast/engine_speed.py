@@ -96,7 +96,10 @@ def _prefill_speed(engine: Engine, prompt: list[int]) -> float:
     start = time.perf_counter()
     request = _submit(engine, prompt, 1, 1)
     engine.next_event(request)
-    return len(prompt) / (time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    # The engine keeps a request until it is asked for the end, or told that nobody will ask.
+    engine.cancel(request)
+    return len(prompt) / seconds
 
 
 def _submit(engine: Engine, prompt: list[int], choices: int, new_tokens: int) -> int:

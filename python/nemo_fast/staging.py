@@ -1,8 +1,8 @@
 """Files and folders that appear whole or not at all.
 
 Work is done under a hidden name beside the target, on the same file system, and renamed when it is complete
-and on the disk. An error or Ctrl-C removes what was begun; after a power cut only the hidden name can be
-left.
+and on the disk. An error or Ctrl-C removes what was begun. What ends the process at once (SIGTERM, a system
+out of memory, a power cut) can leave the hidden name, and nothing else.
 """
 
 from __future__ import annotations

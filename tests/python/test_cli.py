@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from model_files import TINY, TINY_TIED, write_gguf
 
-from nemo_fast import cli
+from nemo_fast import Model, cli
 from nemo_fast._native import GenerationError, Tokenizer
 from nemo_fast.cli.generation import talk
 
@@ -204,6 +205,21 @@ def test_info():
     assert "131,072" in shown
     tied = json.loads(run("info", TINY_TIED, "--json").output)
     assert tied["format"] == "Hugging Face, not quantized"
+
+
+def test_info_refuses_the_contexts_that_loading_refuses(tmp_path):
+    pytest.importorskip("numpy")
+    folder = shutil.copytree(TINY, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_bytes())
+    for positions, longest in ((256, 256), (1_024_000, 131_072)):
+        (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": positions}))
+        for options in ((), ("--context-length", longest)):
+            assert json.loads(run("info", folder, *options, "--json").output)["context_length"] == longest
+        message = f"context_length must be between 1 and {longest}, found {longest + 1}"
+        with pytest.raises(ValueError, match=message):
+            Model.load(folder, context_length=longest + 1)
+        refused = run("info", folder, "--context-length", longest + 1, "--json")
+        assert (refused.exit_code, refused.stdout, refused.stderr) == (2, "", f"nemo-fast: {message}\n")
 
 
 @pytest.mark.filterwarnings("always:.*has no tokenizer:UserWarning")

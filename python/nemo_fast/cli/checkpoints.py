@@ -104,7 +104,10 @@ def info(
         }
     facts |= _shape(checkpoint.config)
     weights = checkpoint.weight_bytes
-    context = min(context_length or 131_072, checkpoint.config["max_position_embeddings"])
+    longest = min(131_072, checkpoint.config["max_position_embeddings"])
+    context = context_length or longest
+    if context > longest:  # as `Model.load` says it
+        raise ValueError(f"context_length must be between 1 and {longest}, found {context}")
     token_bytes = checkpoint.kv_cache_bytes_per_token(kv_cache)
     # The cache is taken in pages of 64 positions.
     cache_bytes = token_bytes * 64 * math.ceil(context / 64)
