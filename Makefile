@@ -36,10 +36,11 @@ test-long: dev-install
 	NEMO_FAST_TEST_PROFILE=long $(BIN)/python -m pytest -m "long or not long" --timeout 3600
 
 # `--target` keeps the sanitizer out of build scripts and macros.
-.PHONY: sanitize  ## AddressSanitizer over the unsafe parts of tokenizer and Arrow; needs a nightly compiler
+.PHONY: sanitize  ## AddressSanitizer over the unsafe parts of tokenizer, Arrow and engine; needs a nightly compiler
 sanitize:
 	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked --quiet --target-dir target/sanitize \
-	  --target x86_64-unknown-linux-gnu --lib --test rust -- tokenizer tekken budget arrow
+	  --target x86_64-unknown-linux-gnu --lib --test rust -- tokenizer tekken budget arrow \
+	  matmul int8 attention backend threads
 
 .PHONY: lint  ## formatting, clippy, ruff, mypy
 lint: $(VENV)/dev

@@ -130,6 +130,7 @@ impl KvCache {
         let refused = |_| DeviceError::Memory {
             bytes: KvCache::bytes(&shape),
             positions: shape.pages * PAGE,
+            format: shape.format,
             weights: 0,
             total: None,
         };
@@ -211,7 +212,8 @@ impl Side {
 
     /// Keeps and returns the scale that puts the largest value on the largest code.
     fn set_scale(&mut self, at: usize, slot: usize, values: &[f32]) -> f32 {
-        let largest = values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        // The largest of the rounded ones: rounding keeps the order.
+        let largest = round_bf16(values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs())));
         // Zeros need a scale, too, and the quotients of tiny values must stay finite.
         let scale = (largest / e4m3::MAX).max(f32::MIN_POSITIVE);
         if let Some(scales) = &mut self.scales {

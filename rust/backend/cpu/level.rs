@@ -27,12 +27,13 @@ impl KernelLevel {
             && std::is_x86_feature_detected!("f16c")
         {
             levels.push(KernelLevel::Avx2);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bw") {
-            levels.push(KernelLevel::Avx512);
-            if std::is_x86_feature_detected!("avx512vbmi") && std::is_x86_feature_detected!("avx512bf16") {
-                levels.push(KernelLevel::Avx512Bf16);
+            // Those of AVX-512 run some kernels of AVX2, too.
+            if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("avx512bw") {
+                levels.push(KernelLevel::Avx512);
+                if std::is_x86_feature_detected!("avx512vbmi") && std::is_x86_feature_detected!("avx512bf16")
+                {
+                    levels.push(KernelLevel::Avx512Bf16);
+                }
             }
         }
         levels.reverse();
