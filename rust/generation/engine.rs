@@ -308,6 +308,13 @@ impl<B: Backend> Engine<B> {
         }
     }
 
+    /// What the first that waits lacks, while nothing runs that would give pages back: the logits of a text have them.
+    pub fn lack_of_pages(&self) -> Option<GenerationError> {
+        let next = self.waiting.front().filter(|_| self.running.is_empty())?;
+        let (needed, free) = (next.longest.div_ceil(PAGE), self.pages.free());
+        (needed > free).then_some(GenerationError::Busy { needed, free })
+    }
+
     /// Pages of the KV cache, free and in all.
     pub fn pages(&self) -> &PagePool {
         &self.pages

@@ -302,6 +302,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Drop for ThreadPool {
     fn drop(&mut self) {
         if std::process::id() != self.process {
+            // To let go of a thread is a call of the system, and these are not there.
+            self.workers.drain(..).for_each(std::mem::forget);
             return;
         }
         lock(&self.shared.state).closing = true;
