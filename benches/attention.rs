@@ -51,7 +51,7 @@ fn attention(backend: &CpuBackend, limits: Limits, context: usize, format: KvFor
     let width = (QUERY_HEADS + 2 * HEADS) * HEAD_DIM;
     let mut rows: Rows<CpuBackend> = Rows {
         len: PROMPT,
-        bf16_len: PROMPT,
+        int8_len: 0,
         token_ids: vec![0; PROMPT],
         positions: vec![0; PROMPT],
         sequences: vec![0; PROMPT],

@@ -116,7 +116,8 @@ impl MappedBytes {
                 populated => return populated,
             }
         }
-        for byte in self.iter().step_by(SMALLEST_PAGE) {
+        // The first byte need not be the first of its page, so the steps may end before the last page.
+        for byte in self.iter().step_by(SMALLEST_PAGE).chain(self.last()) {
             std::hint::black_box(*byte);
         }
         Ok(())

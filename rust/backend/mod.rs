@@ -84,8 +84,8 @@ pub struct KvShape {
 pub struct Rows<B: Backend> {
     /// How many rows the pass has.
     pub len: usize,
-    /// How many of them, the first ones, take [`Backend::matmul`]; the others take [`Backend::int8_matmul`].
-    pub bf16_len: usize,
+    /// How many of them, the last ones, take [`Backend::int8_matmul`]; the others take [`Backend::matmul`].
+    pub int8_len: usize,
     /// `[n]`
     pub token_ids: B::Indices,
     /// `[n]` Position of the token in its sequence.
@@ -213,7 +213,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         out: &mut Self::Buffer,
     );
 
-    /// Runs a pass. `shape`, all its rows and those in bf16, names it: a device may record the operations the first time and
+    /// Runs a pass. `shape`, all its rows and those in integers, names it: a device may record the operations the first time and
     /// replay them.
     fn replay(&self, shape: (usize, usize), pass: impl FnOnce()) {
         let _ = shape;
@@ -247,9 +247,10 @@ pub enum DeviceError {
     },
     /// More memory for weights and KV cache than there is.
     #[error(
-        "a KV cache of {positions} positions needs {bytes} bytes, {}{}; choose a smaller context_length or kv_cache=\"fp8\"{}",
+        "a KV cache of {positions} positions needs {bytes} bytes, {}{}; choose a smaller context_length{}{}",
         if *.weights > 0 { format!("the weights {weights}, ") } else { String::new() },
         .total.map_or("which this machine does not give".to_owned(), |total| format!("and this machine has {total}")),
+        if *.format == KvFormat::Bf16 { " or kv_cache=\"fp8\"" } else { "" },
         // What helps most.
         if .weights > .bytes { ", or convert the model: packed weights are used in place" } else { "" }
     )]
@@ -258,6 +259,8 @@ pub enum DeviceError {
         bytes: usize,
         /// Positions it would hold.
         positions: usize,
+        /// How it would hold them.
+        format: KvFormat,
         /// Bytes of weights that would be in memory beside it.
         weights: usize,
         /// Bytes of memory that this process may use, where that is known.

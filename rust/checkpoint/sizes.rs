@@ -1,8 +1,9 @@
 //! Bytes that the weights take once they are loaded: in all, for each token, and in memory of the process's own.
 
-use super::packed::MATRICES;
+use super::packed::{LM_HEAD, MATRICES, Matrix};
 use super::{Checkpoint, Layout};
 use crate::error::Result;
+use crate::fp8::panels::{BLOCK, PANEL, QUAD};
 
 /// Bytes of loaded weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,8 +17,8 @@ pub struct WeightSizes {
 }
 
 impl Checkpoint {
-    /// Sizes of the weights as they are loaded: linear layers in E4M3 with their scales, norms in f32, embedding and head as in
-    /// the source, or a head in E4M3.
+    /// Sizes of the weights as they are loaded: linear layers in panels of E4M3 with their scales, norms in f32, embedding and
+    /// head as in the source, or a head in E4M3.
     pub fn weight_sizes(&self) -> Result<WeightSizes> {
         let is_packed = self.layout() == Layout::Packed;
         let config = self.config();
@@ -32,15 +33,15 @@ impl Checkpoint {
             let prefix = format!("model.layers.{layer}.");
             for matrix in MATRICES {
                 let names = matrix.projections.iter().map(|name| format!("{prefix}{name}.weight"));
-                add_fp8(self.fp8_bytes(&names.collect::<Vec<_>>())?, is_packed);
+                add_fp8(self.fp8_bytes(matrix, &names.collect::<Vec<_>>())?, is_packed);
             }
         }
         let embedding = "model.embed_tokens.weight".to_owned();
         let head = if config.tie_word_embeddings { embedding.clone() } else { "lm_head.weight".to_owned() };
         if self.has_packed_head() {
-            add_fp8(self.fp8_bytes(&["lm_head.weight".to_owned()])?, true);
+            add_fp8(self.fp8_bytes(&LM_HEAD, &["lm_head.weight".to_owned()])?, true);
         } else if self.has_fp8_head() {
-            add_fp8(self.fp8_bytes(std::slice::from_ref(&head))?, false);
+            add_fp8(self.fp8_bytes(&LM_HEAD, std::slice::from_ref(&head))?, false);
         } else {
             let bytes = self.dense(&head)?.bytes().len();
             sizes.per_token += bytes;
@@ -54,15 +55,19 @@ impl Checkpoint {
         Ok(sizes)
     }
 
-    /// Codes and scales of weights that become one matrix: where any has several scales a row, all get as many.
-    fn fp8_bytes(&self, names: &[String]) -> Result<(usize, usize)> {
-        let (mut codes, mut rows, mut groups) = (0, 0, 1);
+    /// Bytes of the codes and of the scales of weights that become one matrix, in panels that are filled up: where any has
+    /// several scales a row, all get as many.
+    fn fp8_bytes(&self, matrix: &Matrix, names: &[String]) -> Result<(usize, usize)> {
+        let (mut rows, mut columns, mut groups) = (0, 0, 1);
         for name in names {
             let shape = &self.shapes(name)[0];
-            codes += shape[0] * shape[1];
             rows += shape[0];
+            columns = shape[1];
             groups = groups.max(self.scale_groups(name)?);
         }
-        Ok((codes, size_of::<f32>() * rows * groups))
+        // Gates and values have panels of their own.
+        let halves = if matrix.is_gated { 2 } else { 1 };
+        let panels = halves * (rows / halves).div_ceil(PANEL);
+        Ok((panels * columns.div_ceil(QUAD) * BLOCK, size_of::<f32>() * panels * groups * PANEL))
     }
 }

@@ -308,6 +308,13 @@ impl<B: Backend> Engine<B> {
         }
     }
 
+    /// What the first that waits lacks, while nothing runs that would give pages back: the logits of a text have them.
+    pub fn lack_of_pages(&self) -> Option<GenerationError> {
+        let next = self.waiting.front().filter(|_| self.running.is_empty())?;
+        let (needed, free) = (next.longest.div_ceil(PAGE), self.pages.free());
+        (needed > free).then_some(GenerationError::Busy { needed, free })
+    }
+
     /// Pages of the KV cache, free and in all.
     pub fn pages(&self) -> &PagePool {
         &self.pages
@@ -319,20 +326,21 @@ impl<B: Backend> Engine<B> {
     }
 }
 
-/// The rows of a pass, on the host; those in bf16 stand first.
+/// The rows of a pass, on the host; those in integers stand last.
 #[derive(Default)]
 struct Pass {
     token_ids: Vec<u32>,
     positions: Vec<u32>,
     sequences: Vec<u32>,
-    bf16_len: usize,
+    int8_len: usize,
 }
 
 impl Pass {
     fn append(&mut self, ids: &[TokenId], position: usize, slot: usize, is_bf16: bool) {
         if is_bf16 {
-            debug_assert_eq!(self.bf16_len, self.token_ids.len());
-            self.bf16_len += ids.len();
+            debug_assert_eq!(self.int8_len, 0);
+        } else {
+            self.int8_len += ids.len();
         }
         self.token_ids.extend(ids);
         self.positions.extend((position..position + ids.len()).map(|position| position as u32));
@@ -355,7 +363,7 @@ fn run<B: Backend>(
     }
     let backend = &model.backend;
     rows.len = pass.token_ids.len();
-    rows.bf16_len = pass.bf16_len;
+    rows.int8_len = pass.int8_len;
     backend.write(&pass.token_ids, &mut rows.token_ids);
     backend.write(&pass.positions, &mut rows.positions);
     backend.write(&pass.sequences, &mut rows.sequences);

@@ -51,6 +51,9 @@ pub enum GenerationError {
     /// A step panicked, which is a fault of this crate.
     #[error("the engine failed in an earlier call: load the model again")]
     Failed,
+    /// Another thread ran a step when this process was forked, and is not there to end it.
+    #[error("the model was in use when this process was forked: load it again here")]
+    Forked,
     /// No memory is free at the moment.
     #[error("{needed} pages of the KV cache are needed and {free} are free: other requests run")]
     Busy {

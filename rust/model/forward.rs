@@ -9,16 +9,17 @@ impl<B: Backend> Model<B> {
     /// `activations`, from which [`Model::logits`] reads.
     pub fn forward(&self, rows: &Rows<B>, cache: &mut B::KvCache, activations: &mut Activations<B>) {
         let matmul = |w: &B::Fp8Matrix, x: &B::Buffer, epilogue, out: &mut B::Buffer| {
-            if rows.bf16_len > 0 {
-                self.backend.matmul(w, x, rows.bf16_len, epilogue, out);
+            let bf16_len = rows.len - rows.int8_len;
+            if bf16_len > 0 {
+                self.backend.matmul(w, x, bf16_len, epilogue, out);
             }
-            if rows.bf16_len < rows.len {
-                self.backend.int8_matmul(w, x, rows.bf16_len..rows.len, epilogue, out);
+            if rows.int8_len > 0 {
+                self.backend.int8_matmul(w, x, bf16_len..rows.len, epilogue, out);
             }
         };
         let (backend, n, eps) = (&self.backend, rows.len, self.config.rms_norm_eps);
         let Activations { residual, normed, qkv, attended, gated, .. } = activations;
-        backend.replay((n, rows.bf16_len), || {
+        backend.replay((n, rows.int8_len), || {
             backend.embed(&self.embed_tokens, rows, residual);
             for (index, layer) in self.layers.iter().enumerate() {
                 // Attention over everything up to and including each row's position.

@@ -140,7 +140,7 @@ impl<B: Backend> Model<B> {
         let indices = |len| self.backend.indices(len);
         Ok(Rows {
             len: 0,
-            bf16_len: 0,
+            int8_len: 0,
             token_ids: indices(MAX_ROWS)?,
             positions: indices(MAX_ROWS)?,
             sequences: indices(MAX_ROWS)?,

@@ -5,7 +5,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
@@ -27,6 +30,9 @@ use crate::model::{Model, kv_shape};
 /// More threads than any machine has cores for are a slip, and might not even start.
 const MOST_THREADS: usize = 1024;
 
+/// How often a call asks, a millisecond apart, whether a lock that is held here is held by a thread of this process.
+const QUESTIONS: usize = 10;
+
 /// What one token brought: choice, token id, text, finish reason.
 type EventTuple = (usize, u32, String, Option<&'static str>);
 
@@ -34,6 +40,8 @@ type EventTuple = (usize, u32, String, Option<&'static str>);
 #[pyclass(frozen, module = "nemo_fast._native")]
 pub(super) struct Engine {
     state: Mutex<State>,
+    /// The process that last held `state`. After a fork, the thread that holds it may be one that only the parent has.
+    process: AtomicU32,
     config: ModelConfig,
     context_length: usize,
     threads: usize,
@@ -48,6 +56,8 @@ enum State {
 struct Open {
     engine: generation::Engine<CpuBackend>,
     requests: HashMap<RequestId, Mailbox>,
+    /// The threads that compute logits of a text, whose pages nobody else gives back.
+    forcing: Vec<ThreadId>,
 }
 
 /// A request that somebody listens to.
@@ -60,10 +70,39 @@ struct Mailbox {
 impl Engine {
     /// Runs `work` on the open engine, without the GIL.
     fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut Open) -> Result<T> + Send) -> PyResult<T> {
-        without_gil(py, || match &mut *self.state.lock().map_err(|_| GenerationError::Failed)? {
+        without_gil(py, || match &mut *self.lock()? {
             State::Open(open) => work(open),
             State::Closed => Err(GenerationError::Closed.into()),
         })
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, State>, GenerationError> {
+        let process = std::process::id();
+        for _ in 0..QUESTIONS {
+            if self.process.load(Ordering::Relaxed) == process {
+                return self.state.lock().map_err(|_| GenerationError::Failed);
+            }
+            match self.state.try_lock() {
+                Ok(state) => {
+                    self.process.store(process, Ordering::Relaxed);
+                    return Ok(state);
+                }
+                Err(TryLockError::Poisoned(_)) => return Err(GenerationError::Failed),
+                // Perhaps by a thread of this process that is about to say so.
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        Err(GenerationError::Forked)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Held, though nobody has the engine: by a thread that a fork left behind half-way through a change.
+        if matches!(self.state.try_lock(), Err(TryLockError::WouldBlock)) {
+            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::replace(state, State::Closed));
+        }
     }
 }
 
@@ -132,7 +171,12 @@ impl Engine {
             context_length: engine.model().context_length,
             threads: engine.model().backend.threads(),
             level: engine.model().backend.level(),
-            state: Mutex::new(State::Open(Box::new(Open { engine, requests: HashMap::new() }))),
+            state: Mutex::new(State::Open(Box::new(Open {
+                engine,
+                requests: HashMap::new(),
+                forcing: Vec::new(),
+            }))),
+            process: AtomicU32::new(std::process::id()),
         })
     }
 
@@ -210,10 +254,11 @@ impl Engine {
     }
 
     /// Waits for the request's next token: (choice, token id, text, finish reason or None); None when all of its
-    /// choices have ended. Ctrl-C ends the wait.
+    /// choices have ended. Ctrl-C ends the wait. Raises `GenerationError` where a signal handler interrupts `logits`, which has
+    /// the pages that are needed.
     fn next_event(&self, py: Python<'_>, request: RequestId) -> PyResult<Option<EventTuple>> {
         loop {
-            match self.with(py, |open| Ok(open.poll(request)))? {
+            match self.with(py, |open| open.poll(request))? {
                 Poll::Event(event) => {
                     let piece = event.result.map_err(Error::from)?;
                     let reason = piece.finish_reason.map(|reason| match reason {
@@ -224,14 +269,18 @@ impl Engine {
                 }
                 Poll::Ended => return Ok(None),
                 Poll::Pending => py.check_signals()?,
+                Poll::OutOfPages => {
+                    py.detach(|| thread::sleep(Duration::from_millis(1)));
+                    py.check_signals()?;
+                }
             }
         }
     }
 
-    /// Drops a request. One that has ended is no error.
+    /// Drops a request. One that has ended is no error, nor is a model that has failed or that a fork made useless.
     fn cancel(&self, py: Python<'_>, request: RequestId) -> PyResult<()> {
         without_gil(py, || {
-            if let Ok(mut state) = self.state.lock()
+            if let Ok(mut state) = self.lock()
                 && let State::Open(open) = &mut *state
             {
                 open.engine.cancel(request);
@@ -252,13 +301,23 @@ impl Engine {
         let ids = convert::token_ids(ids)?;
         let positions = positions.unwrap_or_else(|| (0..ids.len()).collect());
         let shape = [positions.len(), self.config.vocab_size];
-        let mut forcing = self.with(py, |open| open.engine.start_logits(ids, positions))?;
+        let thread = thread::current().id();
+        let mut forcing = self.with(py, |open| {
+            let forcing = open.engine.start_logits(ids, positions)?;
+            open.forcing.push(thread);
+            Ok(forcing)
+        })?;
         let mut interrupted = Ok(());
         while interrupted.is_ok() && !self.with(py, |open| Ok(open.engine.step_logits(&mut forcing)))? {
-            // Outside the lock: a signal handler may use this model.
+            // Outside the lock: a signal handler may use this model, as far as the pages left go.
             interrupted = py.check_signals();
         }
-        let logits = self.with(py, |open| Ok(open.engine.end_logits(forcing).concat()))?;
+        let logits = self.with(py, |open| {
+            // A thread is there twice where its signal handler asks, too: any of them goes.
+            let at = open.forcing.iter().position(|other| *other == thread);
+            at.map(|at| open.forcing.swap_remove(at));
+            Ok(open.engine.end_logits(forcing).concat())
+        })?;
         interrupted?;
         PyArray1::from_vec(py, logits).reshape(shape)
     }
@@ -279,7 +338,14 @@ impl Engine {
     /// Frees the weights; every later call raises `GenerationError`. Closing twice is no error.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         without_gil(py, || {
-            *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+            match self.lock() {
+                Ok(mut state) => *state = State::Closed,
+                Err(GenerationError::Failed) => {
+                    *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+                }
+                // Half-way through a step for ever: what it has is left to the end of the process.
+                Err(_) => {}
+            }
             Ok::<_, Error>(())
         })
     }
@@ -295,19 +361,21 @@ enum Poll {
     Event(Event),
     /// Nothing yet: a step was run.
     Pending,
+    /// Nothing, before another thread gives pages back.
+    OutOfPages,
     Ended,
 }
 
 impl Open {
     /// The request's next event if there is one; otherwise one step for all.
-    fn poll(&mut self, request: RequestId) -> Poll {
-        let Some(mailbox) = self.requests.get_mut(&request) else { return Poll::Ended };
+    fn poll(&mut self, request: RequestId) -> Result<Poll> {
+        let Some(mailbox) = self.requests.get_mut(&request) else { return Ok(Poll::Ended) };
         if let Some(event) = mailbox.events.pop_front() {
-            return Poll::Event(event);
+            return Ok(Poll::Event(event));
         }
         if mailbox.live == 0 {
             self.requests.remove(&request);
-            return Poll::Ended;
+            return Ok(Poll::Ended);
         }
         for event in self.engine.step() {
             if let Some(mailbox) = self.requests.get_mut(&event.request) {
@@ -316,6 +384,11 @@ impl Open {
                 mailbox.events.push_back(event);
             }
         }
-        Poll::Pending
+        match self.engine.lack_of_pages() {
+            // This thread is to give them back, and a signal handler keeps it from that.
+            Some(error) if self.forcing.contains(&thread::current().id()) => Err(error.into()),
+            Some(_) => Ok(Poll::OutOfPages),
+            None => Ok(Poll::Pending),
+        }
     }
 }

@@ -61,6 +61,7 @@ fn generation_exception(message: String, error: &generation::GenerationError) ->
         generation::GenerationError::Closed
         | generation::GenerationError::Busy { .. }
         | generation::GenerationError::Failed
+        | generation::GenerationError::Forked
         | generation::GenerationError::NotFinite { .. } => GenerationError::new_err(message),
     }
 }

@@ -6,12 +6,11 @@ import math
 import pytest
 from click.testing import CliRunner
 from fp8_model_files import KINDS, write_fp8_model
-from model_files import TINY_FP8
+from model_files import TINY_FP8, read_safetensors
 
 from nemo_fast import convert
 from nemo_fast._native import Checkpoint
 from nemo_fast.cli import main
-from nemo_fast.model_layout import packed_matrices
 
 SMALL = ["--prompt-tokens", "16", "--new-tokens", "8", "--rounds", "1", "--threads", "2"]
 
@@ -62,17 +61,17 @@ def test_bytes_read_are_those_of_the_weights():
     assert json.loads(run(*SMALL, "--json").stdout)["bytes_read_per_token"] == expected
 
 
+@pytest.mark.parametrize("changes", [{}, {"hidden_size": 274, "intermediate_size": 205, "head_dim": 10}])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_scale_of_a_block_is_read(tmp_path, kind):
-    """Those of a block are repeated for its rows, those of a row where its matrix has others of blocks."""
-    folder = write_fp8_model(tmp_path / "source", kind)
+def test_all_of_the_panels_and_every_scale_are_read(tmp_path, kind, changes):
+    """As a packed file has them: panels are filled up; the scales of a block are repeated for its rows."""
+    folder = write_fp8_model(tmp_path / "source", kind, **changes)
     source, packed = Checkpoint(folder), Checkpoint(convert(folder, tmp_path / "packed"))
-    codes = scales = 0
-    for weights in packed_matrices(source.config).values():
-        parts = [source.linear(weight) for weight in weights]
-        codes += sum(part[0].size for part in parts)
-        groups = max(part[1].size // len(part[0]) for part in parts)
-        scales += sum(4 * groups * len(part[0]) for part in parts)
+    tensors = read_safetensors(tmp_path / "packed" / "packed.safetensors")[1]
+    codes, scales = (
+        sum(len(content) for name, (_, _, content) in tensors.items() if name.endswith(ending))
+        for ending in (".codes", ".scales")
+    )
     norms = 4 * 5 * source.config["hidden_size"]
     head = len(source.dense("lm_head.weight")[2])
     assert source.weight_bytes["per_token"] == codes + scales + norms + head
@@ -94,7 +93,8 @@ def test_a_head_in_e4m3_is_read_as_linear_layers_are():
     checkpoint = Checkpoint(TINY_FP8)
     rows, columns = checkpoint.config["vocab_size"], checkpoint.config["hidden_size"]
     saved = checkpoint.weight_bytes["per_token"] - json.loads(done.stdout)["bytes_read_per_token"]
-    assert saved == rows * (2 * columns - columns - 4)
+    panels = -(-rows // 16)
+    assert saved == rows * 2 * columns - panels * 16 * (columns + 4)
 
 
 def test_decoding_is_measured_behind_a_context_where_asked_for():

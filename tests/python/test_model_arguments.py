@@ -132,4 +132,6 @@ def test_more_memory_than_there_is_is_refused_before_anything_is_loaded(tmp_path
     )
     assert message.endswith('choose a smaller context_length or kv_cache="fp8"')
     assert steps == []
+    with pytest.raises(DeviceError, match=r"choose a smaller context_length$"):
+        Engine(checkpoint, kv_cache="fp8")
     assert Model.load(folder, context_length=64).context_length == 64

@@ -75,7 +75,7 @@ pub(crate) fn row_buffers<B: Backend>(
     let indices = |len| backend.indices(len).unwrap();
     Rows {
         len: n,
-        bf16_len: n,
+        int8_len: 0,
         token_ids: indices(n),
         positions: indices(n),
         sequences: indices(n),
@@ -87,7 +87,7 @@ pub(crate) fn row_buffers<B: Backend>(
 fn conformance<B: Backend>(backend: &B) {
     let mut numbers = Numbers::new(1);
     for n in [1, 2, 3, 4, 5, 7, 10, 11, 17, 33] {
-        for (outputs, inputs) in [(1, 1), (7, 5), (40, 33), (66, 130), (70, 1_100)] {
+        for (outputs, inputs) in [(1, 1), (7, 5), (40, 33), (66, 130), (70, 1_100), (5, 2_100)] {
             products(backend, &mut numbers, n, outputs, inputs, false);
         }
         for (outputs, inputs) in [(7, 130), (70, 128), (40, 1_301)] {

@@ -225,7 +225,7 @@ fn pass_by_pass(model: &Model<CpuBackend>, passes: &[(&[u32], usize)]) -> Vec<Ve
     let mut logits = Vec::new();
     let mut position = 0;
     for &(ids, bf16_len) in passes {
-        (rows.len, rows.bf16_len) = (ids.len(), bf16_len);
+        (rows.len, rows.int8_len) = (ids.len(), ids.len() - bf16_len);
         model.backend.write(ids, &mut rows.token_ids);
         model.backend.write(&(position..).take(ids.len()).collect::<Vec<u32>>(), &mut rows.positions);
         position += ids.len() as u32;

@@ -1,5 +1,5 @@
 //! A whole model, to the bit: the logits of a token are the same alone and among others, however prompts are cut into passes
-//! and however many threads work, at every level and for both formats of the cache.
+//! and however many threads work, at every level, in both arithmetics and for both formats of the cache.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -32,7 +32,8 @@ struct Shape {
     has_fp8_head: bool,
 }
 
-/// Of the first, columns are cut into parts of 2,048 where there are many tokens; of the second, columns have several scales.
+/// Of the first, `down_proj` has more columns than a kernel takes at a time where there are many tokens; of the second, columns
+/// have several scales.
 const SHAPES: [Shape; 2] = [
     Shape {
         hidden: 72,
@@ -138,8 +139,8 @@ struct Runner<'a> {
     rows: Rows<CpuBackend>,
     page_tables: Vec<u32>,
     prompts: &'a [Vec<u32>],
-    /// Whether products are those of prompts in integers.
-    in_integers: bool,
+    /// Of each sequence, how many of its first tokens are multiplied in integers.
+    in_integers: &'a [usize],
     /// Of each sequence, the bits of the logits of each position so far.
     logits: Vec<Vec<Vec<u32>>>,
 }
@@ -151,7 +152,7 @@ impl<'a> Runner<'a> {
         backend: CpuBackend,
         format: KvFormat,
         prompts: &'a [Vec<u32>],
-        in_integers: bool,
+        in_integers: &'a [usize],
     ) -> Runner<'a> {
         let checkpoint = Checkpoint::open(folder).unwrap();
         let checkpoint = if shape.has_fp8_head { checkpoint.with_fp8_head() } else { checkpoint };
@@ -175,18 +176,28 @@ impl<'a> Runner<'a> {
         self.prompts[sequence].len() - self.logits[sequence].len()
     }
 
-    /// One pass over the next positions of sequences: (which, how many).
-    fn pass(&mut self, plan: &[(usize, usize)]) {
+    /// Whether the next token of a sequence is multiplied in integers, and how many more are as it is.
+    fn alike(&self, sequence: usize) -> (bool, usize) {
+        match self.in_integers[sequence].checked_sub(self.logits[sequence].len()) {
+            None | Some(0) => (false, self.left(sequence)),
+            Some(count) => (true, count.min(self.left(sequence))),
+        }
+    }
+
+    /// One pass over the next positions of sequences, all of one kind: (which, how many).
+    fn pass(&mut self, plan: &mut [(usize, usize)]) {
+        plan.sort_by_key(|&(sequence, _)| self.alike(sequence).0);
+        let of_integers = plan.iter().filter(|&&(sequence, _)| self.alike(sequence).0);
+        let int8_len = of_integers.map(|&(_, count)| count).sum();
         let [mut token_ids, mut positions, mut sequences] = [const { Vec::new() }; 3];
-        for &(sequence, count) in plan {
+        for &(sequence, count) in &*plan {
             let first = self.logits[sequence].len();
             token_ids.extend(&self.prompts[sequence][first..first + count]);
             positions.extend(first as u32..(first + count) as u32);
             sequences.extend(std::iter::repeat_n(sequence as u32, count));
         }
         let (backend, rows) = (&self.model.backend, &mut self.rows);
-        rows.len = token_ids.len();
-        rows.bf16_len = if self.in_integers { 0 } else { rows.len };
+        (rows.len, rows.int8_len) = (token_ids.len(), int8_len);
         backend.write(&token_ids, &mut rows.token_ids);
         backend.write(&positions, &mut rows.positions);
         backend.write(&sequences, &mut rows.sequences);
@@ -196,6 +207,34 @@ impl<'a> Runner<'a> {
         let logits = self.model.logits(&selected, &mut self.activations);
         for (sequence, logits) in sequences.iter().zip(logits) {
             self.logits[*sequence as usize].push(logits.iter().map(|logit| logit.to_bits()).collect());
+        }
+    }
+}
+
+#[test]
+fn the_arithmetics_differ() {
+    let prompts = [(0..20).map(|position| position * 37 % VOCABULARY as u32).collect()];
+    for shape in &SHAPES {
+        let folder = tempfile::tempdir().unwrap();
+        shape.write(folder.path());
+        for level in KernelLevel::available() {
+            let logits = |in_integers: usize| {
+                let backend = CpuBackend::at_level(level, NonZero::new(1)).unwrap();
+                let in_integers = [in_integers];
+                let mut runner =
+                    Runner::new(folder.path(), shape, backend, KvFormat::Bf16, &prompts, &in_integers);
+                while runner.left(0) > 0 {
+                    let count = runner.alike(0).1;
+                    runner.pass(&mut [(0, count)]);
+                }
+                runner.logits.remove(0)
+            };
+            let (in_bf16, mixed, in_integers) = (logits(0), logits(10), logits(20));
+            assert_eq!(mixed[..10], in_integers[..10], "{level:?}");
+            for position in 0..20 {
+                assert_ne!(in_bf16[position], in_integers[position], "{level:?}, position {position}");
+            }
+            assert!((10..20).all(|k| mixed[k] != in_bf16[k] && mixed[k] != in_integers[k]), "{level:?}");
         }
     }
 }
@@ -212,8 +251,8 @@ proptest! {
         // One prompt is longer than a pass, or than what attention computes as one part.
         longer in prop::sample::select(&[0, 0, 100, 700, 2_100][..]),
         chunks in prop::collection::vec(prop_oneof![1_usize..8, 1..=MAX_ROWS], 1..4),
+        in_integers in prop::collection::vec(prop_oneof![Just(0_usize), 1_usize..24, Just(1_000)], 1..4),
         threads in 1_usize..=4,
-        in_integers in any::<bool>(),
     ) {
         let shape = &SHAPES[shape];
         let folder = tempfile::tempdir().unwrap();
@@ -226,14 +265,15 @@ proptest! {
             .enumerate()
             .map(|(sequence, &length)| (0..length).map(|position| token(sequence, position)).collect())
             .collect();
+        let in_integers: Vec<usize> = in_integers.iter().copied().cycle().take(prompts.len()).collect();
         let runner = |threads| {
             let backend = CpuBackend::at_level(level, NonZero::new(threads)).unwrap();
-            Runner::new(folder.path(), shape, backend, format, &prompts, in_integers)
+            Runner::new(folder.path(), shape, backend, format, &prompts, &in_integers)
         };
 
         let mut alone = runner(1);
         for (sequence, &length) in lengths.iter().enumerate() {
-            (0..length).for_each(|_| alone.pass(&[(sequence, 1)]));
+            (0..length).for_each(|_| alone.pass(&mut [(sequence, 1)]));
         }
 
         let mut together = runner(threads);
@@ -243,7 +283,7 @@ proptest! {
             // Each pass begins with another sequence.
             for sequence in (0..prompts.len()).map(|sequence| (sequence + pass) % prompts.len()) {
                 let chunk = chunks[(pass + sequence) % chunks.len()];
-                let count = together.left(sequence).min(chunk).min(room);
+                let count = together.alike(sequence).1.min(chunk).min(room);
                 room -= count;
                 if count > 0 {
                     plan.push((sequence, count));
@@ -252,7 +292,7 @@ proptest! {
             if plan.is_empty() {
                 break;
             }
-            together.pass(&plan);
+            together.pass(&mut plan);
         }
         for (sequence, expected) in alone.logits.iter().enumerate() {
             for (position, (found, expected)) in together.logits[sequence].iter().zip(expected).enumerate() {

@@ -56,15 +56,20 @@ fn in_order(level: KernelLevel, weights: &[f32], x: &[f32]) -> f32 {
 }
 
 #[test]
-fn no_tokens_are_no_product() {
+fn products_of_no_tokens_write_nothing() {
     for level in KernelLevel::available() {
         let backend = CpuBackend::at_level(level, NonZero::new(2)).unwrap();
-        let matrix = backend.fp8_matrix(operands(1, 20, 12, 1).0).unwrap();
-        let (x, mut out) = (backend.buffer(1, 12).unwrap(), backend.buffer(1, 20).unwrap());
-        out.fill(3.0);
-        backend.matmul(&matrix, &x, 0, Epilogue::Store, &mut out);
-        backend.int8_matmul(&matrix, &x, 0..0, Epilogue::Store, &mut out);
-        assert_eq!(out, [3.0; 20], "{level:?}");
+        let (matrix, x) = operands(1, 70, 300, 1);
+        let x = filled(&backend, &x, &mut row_buffers(&backend, 1, 1, 1));
+        let matrix = backend.fp8_matrix(matrix).unwrap();
+        let mut out = vec![3.0; 70];
+        for epilogue in [Epilogue::Store, Epilogue::Add] {
+            backend.matmul(&matrix, &x, 0, epilogue, &mut out);
+            for rows in [0..0, 1..1] {
+                backend.int8_matmul(&matrix, &x, rows, epilogue, &mut out);
+            }
+        }
+        assert_eq!(out, [3.0; 70]);
     }
 }
 

@@ -10,15 +10,23 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Takes cores until the value is dropped, no more than there are.
 pub(super) fn take(wanted: usize) -> Taken<'static> {
-    static CORES: OnceLock<Cores> = OnceLock::new();
-    let all = || Cores::new(std::thread::available_parallelism().map_or(1, NonZero::get));
-    CORES.get_or_init(all).take(wanted)
+    static FIRST: OnceLock<Box<Cores>> = OnceLock::new();
+    let all = || Box::new(Cores::new(std::thread::available_parallelism().map_or(1, NonZero::get)));
+    let process = std::process::id();
+    let mut cores = FIRST.get_or_init(all);
+    while cores.process != process {
+        cores = cores.of_fork.get_or_init(|| Box::new(Cores::new(cores.all)));
+    }
+    cores.take(wanted)
 }
 
+/// The cores as the threads of a process share them. A fork of it has none of those that had taken some, or that held the lock.
 struct Cores {
+    process: u32,
     all: usize,
     state: Mutex<State>,
     given_back: Condvar,
+    of_fork: OnceLock<Box<Cores>>,
 }
 
 struct State {
@@ -26,27 +34,22 @@ struct State {
     /// Numbers of those that came, and of the one that is next.
     came: u64,
     next: u64,
-    /// A fork of the process has none of the threads that had taken something.
-    process: u32,
-}
-
-impl State {
-    fn new(all: usize) -> State {
-        State { free: all, came: 0, next: 0, process: std::process::id() }
-    }
 }
 
 impl Cores {
     fn new(all: usize) -> Cores {
-        Cores { all, state: Mutex::new(State::new(all)), given_back: Condvar::new() }
+        Cores {
+            process: std::process::id(),
+            all,
+            state: Mutex::new(State { free: all, came: 0, next: 0 }),
+            given_back: Condvar::new(),
+            of_fork: OnceLock::new(),
+        }
     }
 
     fn take(&self, wanted: usize) -> Taken<'_> {
         let count = wanted.min(self.all);
         let mut state = self.lock();
-        if state.process != std::process::id() {
-            *state = State::new(self.all);
-        }
         let number = state.came;
         state.came += 1;
         while state.next != number || state.free < count {
@@ -57,7 +60,7 @@ impl Cores {
         if state.free > 0 && state.next < state.came {
             self.given_back.notify_all();
         }
-        Taken { cores: self, count, process: state.process }
+        Taken { cores: self, count }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -69,18 +72,14 @@ impl Cores {
 pub(super) struct Taken<'a> {
     cores: &'a Cores,
     count: usize,
-    process: u32,
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         let mut state = self.cores.lock();
-        // What the parent of a fork had taken is not missing here.
-        if state.process == self.process {
-            state.free += self.count;
-            if state.next < state.came {
-                self.cores.given_back.notify_all();
-            }
+        state.free += self.count;
+        if state.next < state.came {
+            self.cores.given_back.notify_all();
         }
     }
 }

@@ -130,6 +130,7 @@ impl KvCache {
         let refused = |_| DeviceError::Memory {
             bytes: KvCache::bytes(&shape),
             positions: shape.pages * PAGE,
+            format: shape.format,
             weights: 0,
             total: None,
         };

@@ -9,11 +9,11 @@ use crate::backend::{DeviceError, KvShape, PAGE};
 /// Refuses more weights and a larger cache than there is memory for. The cache is taken as it fills, but whoever fills it should
 /// not learn then that it never fitted.
 pub(super) fn check(weights: usize, cache: &KvShape) -> Result<(), DeviceError> {
-    let (bytes, positions) = (KvCache::bytes(cache), cache.pages * PAGE);
+    let (bytes, positions, format) = (KvCache::bytes(cache), cache.pages * PAGE, cache.format);
     let total = total();
     match total {
         Some(most) if bytes.saturating_add(weights) > most => {
-            Err(DeviceError::Memory { bytes, positions, weights, total })
+            Err(DeviceError::Memory { bytes, positions, format, weights, total })
         }
         _ => Ok(()),
     }
@@ -44,6 +44,7 @@ fn group_limit(groups: &str, root: &Path) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::KvFormat;
 
     #[test]
     fn the_machine_says_kilobytes() {
@@ -53,13 +54,16 @@ mod tests {
 
     #[test]
     fn weights_and_cache_must_fit_together() {
-        let format = crate::backend::KvFormat::Bf16;
+        let format = KvFormat::Bf16;
         let cache = KvShape { layers: 1, pages: 1, heads: 1, query_heads: 1, head_dim: 64, format };
         assert!(check(1 << 20, &cache).is_ok());
         let error = check(1 << 60, &cache).unwrap_err().to_string();
         let numbers = "a KV cache of 64 positions needs 16384 bytes, the weights 1152921504606846976, and this machine has ";
         assert!(error.starts_with(numbers), "{error}");
-        assert!(error.ends_with("or convert the model: packed weights are used in place"), "{error}");
+        let advice = "choose a smaller context_length or kv_cache=\"fp8\", or convert the model: packed weights are used in place";
+        assert!(error.ends_with(advice), "{error}");
+        let error = check(1 << 60, &KvShape { format: KvFormat::Fp8, ..cache }).unwrap_err().to_string();
+        assert!(error.contains("choose a smaller context_length, or convert"), "{error}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! AVX-512 with VBMI and BF16.
 //!
-//! **Order.** A score is one f32 chain over ascending pairs of dimensions, each step one `vdpbf16ps`, then times the scale
-//! (of an fp8 page, first times that of the key). The weights of a page are added as sixteen lanes, of four positions each
-//! that are sixteen apart, and the lanes by halves. A weighted value is one chain of fused additions over ascending positions;
-//! of an fp8 page, weights are first multiplied by the scales of the values.
+//! **Order.** A score is one f32 chain over ascending pairs of dimensions, each step one `vdpbf16ps` (numbers below the normal
+//! floats count as zero), then times the scale (of an fp8 page, first times that of the key). The weights of a page are added as
+//! sixteen lanes, of four positions each that are sixteen apart, and the lanes by halves. A weighted value is one chain of fused
+//! additions over ascending positions; of an fp8 page, weights are first multiplied by the scales of the values.
 //!
 //! **Speed.** For each query 64 × `head_dim` / 32 dots and as many fused additions twice: no sum across a register, since
 //! sixteen positions, and then sixteen dimensions, stand side by side. Four queries share what is loaded and decoded. The page

@@ -292,7 +292,7 @@ impl Tile<'_> {
                     lanes::add(self, scale, records);
                 }
             }
-            _ => level.run(|| portable::add(self, scale, records)),
+            _ => portable::add(self, scale, records),
         }
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn logits(
                     lanes::multiply(&operands, rows, selected.len(), &mut products);
                 }
             }
-            _ => level.run(|| portable::multiply(&operands, rows, selected.len(), &mut products)),
+            _ => portable::multiply(&operands, rows, selected.len(), &mut products),
         }
     });
 }

@@ -26,7 +26,7 @@ use crate::fp8::{GROUP, Panels};
 const BLOCKS: usize = GROUP / QUAD;
 /// The integer of the largest activation of a group.
 const MOST: f32 = 127.0;
-/// Groups whose activations are all smaller than this are zero: their inverse would be no number.
+/// What counts as the largest of a group whose activations are all smaller: the inverse of less may be no number.
 const LEAST: f32 = 1e-30;
 /// Activations are kept as q(x) + 128.
 const OFFSET: u8 = 128;
