@@ -58,7 +58,7 @@ def test_a_signal_handler_is_refused_the_pages_of_logits(tmp_path):
 def test_control_c_ends_a_generation(tmp_path):
     # Room for an answer that takes many seconds.
     shape = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 8}
-    folder = write_random_model(tmp_path / "model", **shape, max_position_embeddings=32_768)
+    folder = write_random_model(tmp_path / "model", **shape, max_position_embeddings=4096)
     # A job in the background of a shell is born with the signal ignored.
     code = f"""
 import signal, nemo_fast
