@@ -251,12 +251,13 @@ def test_info_of_a_packed_head(tmp_path):
     shown = [json.loads(run("info", folder, "--json").output) for folder in (wide, packed)]
     assert shown[0]["parameters"] == shown[1]["parameters"]
     # A thousand rows of 96 BF16 numbers become as many bytes, and a scale each.
-    assert shown[0]["weights_bytes"] - shown[1]["weights_bytes"] == 1000 * (2 * 96 - 96 - 4)
+    # The last panel is filled up to sixteen rows.
+    assert shown[0]["weights_bytes"] - shown[1]["weights_bytes"] == 1000 * 2 * 96 - 1008 * (96 + 4)
     # Of packed weights a process has only scales and norms for itself, and what it makes at its own wish.
     by_wish = json.loads(run("info", wide, "--lm-head", "fp8", "--json").output)
     assert by_wish["weights_bytes"] == shown[1]["weights_bytes"]
-    assert by_wish["private_weights_bytes"] == shown[0]["private_weights_bytes"] + 1000 * (96 + 4)
-    assert shown[1]["private_weights_bytes"] == shown[0]["private_weights_bytes"] + 1000 * 4
+    assert by_wish["private_weights_bytes"] == shown[0]["private_weights_bytes"] + 1008 * (96 + 4)
+    assert shown[1]["private_weights_bytes"] == shown[0]["private_weights_bytes"] + 1008 * 4
     assert [facts["lm_head"] for facts in (*shown, by_wish)] == ["source", "fp8", "fp8"]
     refused = run("convert", TINY, tmp_path / "x", "--lm-head", "fp8", "--format", "compressed-tensors")
     assert refused.exit_code in (1, 2)
