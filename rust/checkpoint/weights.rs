@@ -13,17 +13,6 @@ use super::{CheckpointError, Dtype, Layout, ModelConfig, SafetensorsFile, Tensor
 use crate::error::{Error, Result};
 use crate::fp8::{Fp8Rows, GROUP, Panels, e4m3, quantize_rows};
 
-/// The linear layers of a decoder layer, under Hugging Face's names.
-const PROJECTIONS: [&str; 7] = [
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-];
-
 /// Endings of tensors that describe how other engines would quantize activations and caches, or that are
 /// computed from the config.
 const IGNORED: [&str; 9] = [
@@ -141,7 +130,8 @@ impl Checkpoint {
     pub fn tensor_names(&self) -> Vec<String> {
         let mut names = vec!["model.embed_tokens.weight".to_owned()];
         for layer in 0..self.config.num_hidden_layers {
-            let parts = PROJECTIONS.iter().chain(&["input_layernorm", "post_attention_layernorm"]);
+            let projections = packed::MATRICES.iter().flat_map(|matrix| matrix.projections);
+            let parts = projections.chain(&["input_layernorm", "post_attention_layernorm"]);
             names.extend(parts.map(|part| format!("model.layers.{layer}.{part}.weight")));
         }
         names.push("model.norm.weight".to_owned());
