@@ -2,7 +2,8 @@
 //!
 //! **Order.** For each output one f32 chain over ascending pairs of k, each step one `vdpbf16ps`, which adds the product of the
 //! second of the pair and then that of the first; numbers below the normal floats count as zero. Decoding is exact (every
-//! E4M3 value is a bf16, and none but zero is so small), so that is all that is rounded. The order is the same for every number of tokens: partial chains are kept as f32 and taken up again.
+//! E4M3 value is a bf16, and none but zero is so small), so that is all that is rounded. The order is the same for every number
+//! of tokens: partial chains are kept as f32 and taken up again.
 //!
 //! **Decoding.** The two bytes of a bf16 are looked up by the seven bits of the magnitude, the sign is put in by one ternary
 //! operation, and two unpacks join them: five instructions for 64 weights.
