@@ -3,7 +3,7 @@
 //! The order is vLLM's: temperature, `min_p`, `top_k`, `top_p`, then one draw. The draw at a position comes from a
 //! generator keyed by (seed, choice, position), so it is the same whatever else the engine runs.
 
-use std::cmp::Reverse;
+use std::cell::RefCell;
 
 use crate::error::{Error, Result};
 use crate::split_mix::mix;
@@ -57,47 +57,126 @@ impl Sampling {
             // `position` finds the lowest id of those that are as likely as the likeliest.
             return logits.iter().position(|&logit| logit >= greatest).map_or(0, |id| id as TokenId);
         }
-        let temperature = f64::from(self.temperature);
-        let weight = |logit: f32| (f64::from(logit - greatest) / temperature).exp();
-        let mut candidates: Vec<(f64, TokenId)> =
-            logits.iter().enumerate().map(|(id, &logit)| (weight(logit), id as TokenId)).collect();
-        self.keep_likeliest(&mut candidates);
-        draw(&candidates, uniform(self.seed, choice, position))
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Scratch { candidates, weights } = scratch;
+            self.fill(candidates, logits, greatest);
+            self.keep_likeliest(candidates, weights, logits.len());
+            draw(candidates, weights, uniform(self.seed, choice, position))
+        })
     }
 
-    /// Drops what `min_p`, `top_k` and `top_p` exclude; weights are relative to the likeliest, which has 1.
-    fn keep_likeliest(&self, candidates: &mut Vec<(f64, TokenId)>) {
-        candidates.retain(|&(weight, _)| weight >= f64::from(self.min_p));
-        let all_stay = self.top_p >= 1.0 && (self.top_k == 0 || self.top_k >= candidates.len());
-        if all_stay {
+    /// Weight of a candidate, relative to the likeliest, which has 1.
+    fn weight(&self, candidate: Candidate) -> f64 {
+        (f64::from(candidate.gap()) / f64::from(self.temperature)).exp()
+    }
+
+    /// The candidates that `min_p` leaves and that have a weight worth the name, by ascending id.
+    fn fill(&self, candidates: &mut Vec<Candidate>, logits: &[f32], greatest: f32) {
+        let temperature = f64::from(self.temperature);
+        let min_p = f64::from(self.min_p);
+        // The logarithm saves most candidates an exponential; where its rounding might tell, the exponential decides.
+        let (bound, slack) = if min_p > 0.0 { (min_p.ln(), 1e-9) } else { (NEGLIGIBLE, 0.0) };
+        let [out, inside] = [bound - slack, bound + slack].map(|bound| temperature * bound);
+        // Without a branch, which the processor could not foresee.
+        candidates.resize(logits.len(), Candidate(0));
+        let mut len = 0;
+        for (id, &logit) in logits.iter().enumerate() {
+            candidates[len] = Candidate::new(logit - greatest, id);
+            len += usize::from(f64::from(logit - greatest) >= out);
+        }
+        candidates.truncate(len);
+        if min_p > 0.0 {
+            candidates
+                .retain(|&candidate| f64::from(candidate.gap()) >= inside || self.weight(candidate) >= min_p);
+        }
+    }
+
+    /// Drops what `top_k` and `top_p` exclude, which puts the rest in order, and finds the weights of what stays.
+    fn keep_likeliest(&self, candidates: &mut Vec<Candidate>, weights: &mut Vec<f64>, vocab: usize) {
+        weights.clear();
+        // Negligible candidates count: which order the draw goes by does not depend on them.
+        let count = if self.min_p > 0.0 { candidates.len() } else { vocab };
+        let is_cut = self.top_k > 0 && self.top_k < count;
+        if self.top_p >= 1.0 && !is_cut {
+            weights.extend(candidates.iter().map(|&candidate| self.weight(candidate)));
             return;
         }
-        candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(Reverse(b.1).cmp(&Reverse(a.1))));
-        if self.top_k > 0 {
+        if is_cut && self.top_k < candidates.len() {
+            candidates.select_nth_unstable(self.top_k);
             candidates.truncate(self.top_k);
         }
-        let target = f64::from(self.top_p) * candidates.iter().map(|&(weight, _)| weight).sum::<f64>();
+        let total = || candidates.iter().map(|&candidate| self.weight(candidate)).sum::<f64>();
+        let target = if self.top_p < 1.0 { f64::from(self.top_p) * total() } else { f64::INFINITY };
         let mut sum = 0.0;
-        let reached = candidates.iter().position(|&(weight, _)| {
-            sum += weight;
-            sum >= target
-        });
-        if let Some(last) = reached {
-            candidates.truncate(last + 1);
+        let mut part = FIRST_PART;
+        // The likeliest part, the next likeliest, ...: few are needed as a rule, and only they are sorted.
+        while sum < target && weights.len() < candidates.len() {
+            let mut rest = &mut candidates[weights.len()..];
+            if part < rest.len() {
+                rest.select_nth_unstable(part);
+                rest = &mut rest[..part];
+            }
+            rest.sort_unstable();
+            for &candidate in &*rest {
+                let weight = self.weight(candidate);
+                weights.push(weight);
+                sum += weight;
+                if sum >= target {
+                    break;
+                }
+            }
+            part *= 16;
         }
+        candidates.truncate(weights.len());
     }
 }
 
+/// Less than e^-50 of the likeliest: a vocabulary of 131,072 such tokens together is lost in the rounding of the sum of weights.
+const NEGLIGIBLE: f64 = -50.0;
+
+/// How many of the likeliest `top_p` looks at first.
+const FIRST_PART: usize = 64;
+
+/// A token that may be drawn. The likelier is the lesser, of equally likely ones the lower id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate(u64);
+
+impl Candidate {
+    /// `gap` is the logit less the greatest one. What is not negative has bits in its own order.
+    fn new(gap: f32, id: usize) -> Candidate {
+        Candidate(u64::from(gap.abs().to_bits()) << 32 | id as u64)
+    }
+
+    fn gap(self) -> f32 {
+        -f32::from_bits((self.0 >> 32) as u32)
+    }
+
+    fn id(self) -> TokenId {
+        self.0 as TokenId
+    }
+}
+
+/// Room for the candidates of a draw: a megabyte or two, which need not be asked for at every token.
+#[derive(Default)]
+struct Scratch {
+    candidates: Vec<Candidate>,
+    weights: Vec<f64>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 /// The candidate at that fraction of the total weight.
-fn draw(candidates: &[(f64, TokenId)], fraction: f64) -> TokenId {
-    let target = fraction * candidates.iter().map(|&(weight, _)| weight).sum::<f64>();
+fn draw(candidates: &[Candidate], weights: &[f64], fraction: f64) -> TokenId {
+    let target = fraction * weights.iter().sum::<f64>();
     let mut sum = 0.0;
-    let hit = candidates.iter().find(|&&(weight, _)| {
+    let hit = weights.iter().position(|&weight| {
         sum += weight;
         sum > target
     });
     // Rounding of the sums may leave the target a hair above the last one.
-    hit.or(candidates.last()).map_or(0, |&(_, id)| id)
+    hit.map_or(candidates.last(), |hit| candidates.get(hit)).map_or(0, |candidate| candidate.id())
 }
 
 /// A number in [0, 1) that depends on the key only: its parts are mixed in turn.
@@ -109,7 +188,93 @@ fn uniform(seed: u64, choice: usize, position: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The same by the letter: all weights, all sorted.
+    fn choose_plainly(sampling: &Sampling, logits: &[f32], choice: usize, position: usize) -> TokenId {
+        let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if sampling.temperature == 0.0 {
+            return logits.iter().position(|&logit| logit >= greatest).unwrap() as TokenId;
+        }
+        let temperature = f64::from(sampling.temperature);
+        let weight = |logit: f32| (f64::from(logit - greatest) / temperature).exp();
+        let mut candidates: Vec<(f64, TokenId)> =
+            logits.iter().enumerate().map(|(id, &logit)| (weight(logit), id as TokenId)).collect();
+        candidates.retain(|&(weight, _)| weight >= f64::from(sampling.min_p));
+        let total = |candidates: &[(f64, TokenId)]| candidates.iter().map(|&(weight, _)| weight).sum::<f64>();
+        if sampling.top_p < 1.0 || (sampling.top_k > 0 && sampling.top_k < candidates.len()) {
+            candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
+            if sampling.top_k > 0 {
+                candidates.truncate(sampling.top_k);
+            }
+            let target = f64::from(sampling.top_p) * total(&candidates);
+            let mut sum = 0.0;
+            let reached = candidates.iter().position(|&(weight, _)| {
+                sum += weight;
+                sum >= target
+            });
+            candidates.truncate(reached.map_or(candidates.len(), |last| last + 1));
+        }
+        let target = uniform(sampling.seed, choice, position) * total(&candidates);
+        let mut sum = 0.0;
+        let hit = candidates.iter().find(|&&(weight, _)| {
+            sum += weight;
+            sum > target
+        });
+        hit.or(candidates.last()).unwrap().1
+    }
+
+    /// Logits with many ties, of about the spread of a model's, and some far below all others.
+    fn any_logits() -> impl Strategy<Value = Vec<f32>> {
+        let step = prop_oneof![Just(0.25_f32), Just(1.0), 0.001..0.1_f32];
+        (1..3_000_usize, any::<u64>(), step, 1..4_000_u64).prop_map(|(len, seed, step, steps)| {
+            let logit = |id| {
+                let bits = mix(seed ^ mix(id));
+                20.0 - step * (bits % steps) as f32 - if bits >> 62 == 0 { 100.0 } else { 0.0 }
+            };
+            (0..len as u64).map(logit).collect()
+        })
+    }
+
+    fn any_sampling() -> impl Strategy<Value = Sampling> {
+        let temperature = prop_oneof![Just(0.0_f32), Just(0.3), Just(1.0), 0.01..=2.0_f32];
+        let top_p = prop_oneof![Just(1.0_f32), Just(0.5), Just(0.9), 0.01..=1.0_f32];
+        let top_k = prop_oneof![Just(0_usize), 1..100_usize, 1..4_000_usize];
+        let min_p = prop_oneof![3 => Just(0.0_f32), 1 => Just(1.0), 3 => 0.0..0.5_f32, 1 => 0.0..1e-30_f32];
+        (temperature, top_p, top_k, min_p, any::<u64>()).prop_map(
+            |(temperature, top_p, top_k, min_p, seed)| Sampling { temperature, top_p, top_k, min_p, seed },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_choice_is_that_of_sorting_everything(logits in any_logits(), sampling in any_sampling()) {
+            for position in 0..20 {
+                prop_assert_eq!(
+                    sampling.choose(&logits, 1, position),
+                    choose_plainly(&sampling, &logits, 1, position)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_threshold_at_a_weight_keeps_it() {
+        for logit in (1..2_000).map(|step| step as f32 * -0.01) {
+            for temperature in [0.3, 0.7, 1.0] {
+                let weight = (f64::from(logit) / f64::from(temperature)).exp() as f32;
+                for min_p in [weight.next_down(), weight, weight.next_up()].map(|min_p| min_p.min(1.0)) {
+                    let sampling = Sampling { temperature, min_p, ..Sampling::default() };
+                    let mut candidates = Vec::new();
+                    sampling.fill(&mut candidates, &[logit, 0.0], 0.0);
+                    let stays = (f64::from(logit) / f64::from(temperature)).exp() >= f64::from(min_p);
+                    assert_eq!(candidates.len(), 1 + usize::from(stays), "{logit} {temperature} {min_p}");
+                }
+            }
+        }
+    }
 
     /// Shares of 20,000 draws over positions.
     fn shares(sampling: &Sampling, logits: &[f32]) -> Vec<f64> {
