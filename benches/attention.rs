@@ -46,8 +46,9 @@ fn attention(backend: &CpuBackend, limits: Limits, context: usize, format: KvFor
     let pages = (context + PROMPT).div_ceil(PAGE);
     let shape = KvShape { layers, pages, heads: HEADS, query_heads: QUERY_HEADS, head_dim: HEAD_DIM, format };
     let mut cache = backend.kv_cache(shape).expect("memory");
-    let rope =
-        RopeTable::new(backend, &rope_frequencies(HEAD_DIM, 1e6, None), context + PROMPT).expect("memory");
+    let frequencies = rope_frequencies(HEAD_DIM, 1e6, None);
+    let mut rope = RopeTable::new(backend, frequencies, context + PROMPT).expect("memory");
+    rope.reach(backend, context + PROMPT);
     let width = (QUERY_HEADS + 2 * HEADS) * HEAD_DIM;
     let mut rows: Rows<CpuBackend> = Rows {
         len: PROMPT,

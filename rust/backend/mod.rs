@@ -127,6 +127,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn dense_matrix(&self, tensor: Tensor) -> Result<Self::DenseMatrix>;
     /// Uploads values.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector>;
+    /// Allocates room for `capacity` values, none of which is there yet; memory is taken as they come, where the device can
+    /// do that.
+    fn growing_vector(&self, capacity: usize) -> Result<Self::Vector>;
+    /// Uploads values behind those that a growing vector has, which stay where they are.
+    fn append(&self, values: &[f32], target: &mut Self::Vector);
     /// Allocates activations for up to `rows` rows of `width`.
     fn buffer(&self, rows: usize, width: usize) -> Result<Self::Buffer>;
     /// Allocates `len` u32.

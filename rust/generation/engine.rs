@@ -193,7 +193,7 @@ impl<B: Backend> Engine<B> {
             pass.append(&sequence.pending()[..count], sequence.position(), slot, is_bf16);
         }
         let tables: Vec<&[u32]> = self.running.iter().map(|sequence| sequence.pages.as_slice()).collect();
-        run(&self.model, &pass, &tables, &mut self.rows, &mut self.cache, &mut self.activations);
+        run(&mut self.model, &pass, &tables, &mut self.rows, &mut self.cache, &mut self.activations);
 
         // A choice whose pending tokens are all in the cache draws its next one from the row of the last of them.
         let mut ready = Vec::new();
@@ -251,7 +251,7 @@ impl<B: Backend> Engine<B> {
         let last = ids.len().min(first + MAX_ROWS);
         let mut pass = Pass::default();
         pass.append(&ids[first..last], first, 0, self.prefill == Prefill::Bf16);
-        run(&self.model, &pass, &[pages], &mut self.rows, &mut self.cache, &mut self.activations);
+        run(&mut self.model, &pass, &[pages], &mut self.rows, &mut self.cache, &mut self.activations);
         let here: Vec<usize> =
             (0..positions.len()).filter(|&i| (first..last).contains(&positions[i])).collect();
         for group in here.chunks(MAX_RUNNING) {
@@ -350,7 +350,7 @@ impl Pass {
 
 /// Uploads the rows and runs the pass.
 fn run<B: Backend>(
-    model: &Model<B>,
+    model: &mut Model<B>,
     pass: &Pass,
     page_tables: &[&[u32]],
     rows: &mut Rows<B>,
@@ -361,6 +361,7 @@ fn run<B: Backend>(
     for (table, pages) in tables.chunks_exact_mut(rows.pages_per_sequence).zip(page_tables) {
         table[..pages.len()].copy_from_slice(pages);
     }
+    model.reach(pass.positions.iter().max().map_or(0, |&last| last as usize + 1));
     let backend = &model.backend;
     rows.len = pass.token_ids.len();
     rows.int8_len = pass.int8_len;

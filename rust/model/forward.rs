@@ -6,7 +6,7 @@ use crate::backend::{Backend, Epilogue, Rows};
 
 impl<B: Backend> Model<B> {
     /// One pass over `rows`: appends their keys and values to `cache`, leaves the normed hidden states in
-    /// `activations`, from which [`Model::logits`] reads.
+    /// `activations`, from which [`Model::logits`] reads. Its positions are such as [`Model::reach`] was called for.
     pub fn forward(&self, rows: &Rows<B>, cache: &mut B::KvCache, activations: &mut Activations<B>) {
         let matmul = |w: &B::Fp8Matrix, x: &B::Buffer, epilogue, out: &mut B::Buffer| {
             let bf16_len = rows.len - rows.int8_len;

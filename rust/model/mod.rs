@@ -106,12 +106,17 @@ impl<B: Backend> Model<B> {
             embed_tokens: backend.dense_matrix(checkpoint.embed_tokens()?)?,
             lm_head,
             norm: backend.vector(checkpoint.norm()?)?,
-            rope: RopeTable::new(&backend, &frequencies, context_length)?,
+            rope: RopeTable::new(&backend, frequencies, context_length)?,
             layers,
             context_length,
             config,
             backend,
         })
+    }
+
+    /// Makes ready for passes over positions below `positions`, which are at most `context_length`.
+    pub fn reach(&mut self, positions: usize) {
+        self.rope.reach(&self.backend, positions);
     }
 
     /// Buffers for passes of up to [`MAX_ROWS`] rows of which up to `logit_rows` ask for logits.

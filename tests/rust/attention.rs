@@ -49,8 +49,11 @@ impl<'a> Context<'a> {
         let page = |sequence: usize, index: usize| (pages - 1 - index * qkv.len() - sequence) as u32;
         let page_tables =
             (0..qkv.len()).flat_map(|s| (0..pages_per_sequence).map(move |index| page(s, index))).collect();
+        let frequencies = rope_frequencies(heads.dimensions, THETA, None);
+        let mut rope = RopeTable::new(backend, frequencies, longest).unwrap();
+        rope.reach(backend, longest);
         Context {
-            rope: RopeTable::new(backend, &rope_frequencies(heads.dimensions, THETA, None), longest).unwrap(),
+            rope,
             cache: backend.kv_cache(shape).unwrap(),
             backend,
             shape,

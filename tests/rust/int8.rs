@@ -213,7 +213,9 @@ fn model(threads: usize) -> Model<CpuBackend> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny-nemo-fp8-channel");
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let backend = CpuBackend::new(NonZero::new(threads)).unwrap();
-    Model::load(&checkpoint, backend, 4 * PAGE, &mut |_, _| Ok(())).unwrap()
+    let mut model = Model::load(&checkpoint, backend, 4 * PAGE, &mut |_, _| Ok(())).unwrap();
+    model.reach(4 * PAGE);
+    model
 }
 
 /// Logits of each row of passes over one sequence: token ids, and how many of them are in bf16.

@@ -157,7 +157,8 @@ impl<'a> Runner<'a> {
         let checkpoint = Checkpoint::open(folder).unwrap();
         let checkpoint = if shape.has_fp8_head { checkpoint.with_fp8_head() } else { checkpoint };
         let longest = prompts.iter().map(Vec::len).max().unwrap();
-        let model = Model::load(&checkpoint, backend, longest, &mut |_, _| Ok(())).unwrap();
+        let mut model = Model::load(&checkpoint, backend, longest, &mut |_, _| Ok(())).unwrap();
+        model.reach(longest);
         let pages = prompts.len() * longest.div_ceil(PAGE);
         Runner {
             cache: model.kv_cache(pages, format).unwrap(),

@@ -130,6 +130,15 @@ impl Backend for CpuBackend {
         Ok(values)
     }
 
+    fn growing_vector(&self, capacity: usize) -> Result<Vec<f32>> {
+        Ok(Vec::with_capacity(capacity))
+    }
+
+    fn append(&self, values: &[f32], target: &mut Vec<f32>) {
+        debug_assert!(values.len() <= target.capacity() - target.len(), "it would move");
+        target.extend_from_slice(values);
+    }
+
     fn buffer(&self, rows: usize, width: usize) -> Result<Vec<f32>> {
         Ok(vec![0.0; rows * width])
     }
