@@ -4,7 +4,7 @@
 //! the rest, in the order in which they came, so that a long prompt does not stall the others. A choice starts
 //! once pages for the longest it can become are free: it never has to give any back half-way.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::sequence::{Piece, Sequence, Stopping};
@@ -15,7 +15,7 @@ use crate::model::{Activations, MAX_ROWS, Model, PagePool};
 use crate::tokenizer::{TokenId, TokenTable, TokenizerError};
 
 /// Choices that run at a time.
-const MAX_RUNNING: usize = 16;
+pub(super) const MAX_RUNNING: usize = 16;
 
 /// Answers to a request at most, as in OpenAI's API.
 const MOST_CHOICES: usize = 128;
@@ -47,28 +47,46 @@ pub struct Event {
     pub result: Result<Piece, GenerationError>,
 }
 
-/// Logits that are being computed for a given text.
-pub struct TeacherForcing {
-    ids: Vec<TokenId>,
-    positions: Vec<usize>,
-    pages: Vec<u32>,
-    /// Ids whose keys and values are in the cache.
-    computed: usize,
-    /// A vector for each of `positions`, empty until its pass.
-    logits: Vec<Vec<f32>>,
+/// What waits for its turn.
+pub(super) enum Waiting {
+    Choice(Box<Sequence>),
+    /// Of which logits are wanted, and so many pages.
+    Text {
+        request: RequestId,
+        pages: usize,
+    },
+}
+
+impl Waiting {
+    pub(super) fn request(&self) -> RequestId {
+        match self {
+            Waiting::Choice(sequence) => sequence.request,
+            Waiting::Text { request, .. } => *request,
+        }
+    }
+
+    /// Pages that it will have.
+    fn pages(&self) -> usize {
+        match self {
+            Waiting::Choice(sequence) => sequence.longest.div_ceil(PAGE),
+            Waiting::Text { pages, .. } => *pages,
+        }
+    }
 }
 
 /// A model that answers requests.
 pub struct Engine<B: Backend> {
-    model: Model<B>,
+    pub(super) model: Model<B>,
     /// The bytes of each token; a folder without a tokenizer has none, and its answers have no text.
     tokens: Option<Arc<TokenTable>>,
-    cache: B::KvCache,
-    pages: PagePool,
-    activations: Activations<B>,
-    rows: Rows<B>,
-    prefill: Prefill,
-    waiting: VecDeque<Sequence>,
+    pub(super) cache: B::KvCache,
+    pub(super) pages: PagePool,
+    pub(super) activations: Activations<B>,
+    pub(super) rows: Rows<B>,
+    pub(super) prefill: Prefill,
+    pub(super) waiting: VecDeque<Waiting>,
+    /// Pages of texts whose turn has come.
+    pub(super) granted: HashMap<RequestId, Vec<u32>>,
     running: Vec<Sequence>,
     submitted: RequestId,
 }
@@ -84,6 +102,7 @@ impl<B: Backend> Engine<B> {
             rows: model.rows(MAX_RUNNING)?,
             prefill: Prefill::Bf16,
             waiting: VecDeque::new(),
+            granted: HashMap::new(),
             running: Vec::new(),
             submitted: 0,
             tokens,
@@ -104,20 +123,26 @@ impl<B: Backend> Engine<B> {
     /// Takes a request into the queue, after checking all of it.
     pub fn submit(&mut self, request: &Request) -> Result<RequestId> {
         let longest = self.check(request)?;
-        self.submitted += 1;
+        let id = self.next_request();
         let eos = if request.stopping.ignore_eos { &[] } else { self.model.config.eos_token_ids.as_slice() };
         let ends = [eos, &request.stopping.stop_token_ids].concat();
         for choice in 0..request.choices {
-            self.waiting.push_back(Sequence::new(
-                (self.submitted, choice),
+            let sequence = Sequence::new(
+                (id, choice),
                 request.prompt.clone(),
                 longest,
                 request.sampling.clone(),
                 (ends.clone(), request.stopping.stop.clone()),
                 self.tokens.as_ref(),
-            ));
+            );
+            self.waiting.push_back(Waiting::Choice(Box::new(sequence)));
         }
-        Ok(self.submitted)
+        Ok(id)
+    }
+
+    pub(super) fn next_request(&mut self) -> RequestId {
+        self.submitted += 1;
+        self.submitted
     }
 
     /// Positions that an answer to the request can reach.
@@ -153,7 +178,7 @@ impl<B: Backend> Engine<B> {
         }
     }
 
-    fn check_prompt(&self, prompt: &[TokenId]) -> Result<()> {
+    pub(super) fn check_prompt(&self, prompt: &[TokenId]) -> Result<()> {
         if prompt.is_empty() {
             return Err(Error::Argument("the prompt is empty: there is nothing to continue".to_owned()));
         }
@@ -170,7 +195,7 @@ impl<B: Backend> Engine<B> {
 
     /// Drops a request and gives its pages back. An ended or unknown one is no error: it may just have ended.
     pub fn cancel(&mut self, request: RequestId) {
-        self.waiting.retain(|sequence| sequence.request != request);
+        self.waiting.retain(|waiting| waiting.request() != request);
         self.end(|sequence| sequence.request == request);
     }
 
@@ -222,64 +247,20 @@ impl<B: Backend> Engine<B> {
         events
     }
 
-    /// Begins teacher forcing: the logits that follow each of the `positions` of `ids`, in that order.
-    ///
-    /// It takes free pages of the cache, which [`end_logits`](Self::end_logits) gives back.
-    pub fn start_logits(&mut self, ids: Vec<TokenId>, positions: Vec<usize>) -> Result<TeacherForcing> {
-        self.check_prompt(&ids)?;
-        let context_length = self.model.context_length;
-        if ids.len() > context_length {
-            let prompt_tokens = ids.len();
-            return Err(
-                GenerationError::ContextLength { prompt_tokens, max_tokens: None, context_length }.into()
-            );
-        }
-        if let Some(position) = positions.iter().find(|&&position| position >= ids.len()) {
-            return Err(Error::Argument(format!("position {position} is outside the {} ids", ids.len())));
-        }
-        let needed = ids.len().div_ceil(PAGE);
-        let Some(pages) = self.pages.take(needed) else {
-            return Err(GenerationError::Busy { needed, free: self.pages.free() }.into());
-        };
-        Ok(TeacherForcing { logits: vec![Vec::new(); positions.len()], ids, positions, pages, computed: 0 })
-    }
-
-    /// One pass of teacher forcing; true when it was the last.
-    pub fn step_logits(&mut self, forcing: &mut TeacherForcing) -> bool {
-        let TeacherForcing { ids, positions, pages, computed, logits } = forcing;
-        let first = *computed;
-        let last = ids.len().min(first + MAX_ROWS);
-        let mut pass = Pass::default();
-        pass.append(&ids[first..last], first, 0, self.prefill == Prefill::Bf16);
-        run(&mut self.model, &pass, &[pages], &mut self.rows, &mut self.cache, &mut self.activations);
-        let here: Vec<usize> =
-            (0..positions.len()).filter(|&i| (first..last).contains(&positions[i])).collect();
-        for group in here.chunks(MAX_RUNNING) {
-            let selected: Vec<u32> = group.iter().map(|&i| (positions[i] - first) as u32).collect();
-            let found = self.model.logits(&selected, &mut self.activations);
-            for (&i, found) in group.iter().zip(found) {
-                logits[i] = found;
-            }
-        }
-        *computed = last;
-        last == ids.len()
-    }
-
-    /// Gives the pages back; the logits found so far.
-    pub fn end_logits(&mut self, forcing: TeacherForcing) -> Vec<Vec<f32>> {
-        self.pages.give(forcing.pages);
-        forcing.logits
-    }
-
     /// Starts what waits, in order, as far as pages and slots go.
-    fn start_waiting(&mut self) {
+    pub(super) fn start_waiting(&mut self) {
         while self.running.len() < MAX_RUNNING
             && let Some(next) = self.waiting.front()
-            && let Some(pages) = self.pages.take(next.longest.div_ceil(PAGE))
-            && let Some(mut sequence) = self.waiting.pop_front()
+            && let Some(pages) = self.pages.take(next.pages())
         {
-            sequence.pages = pages;
-            self.running.push(sequence);
+            match self.waiting.pop_front() {
+                Some(Waiting::Choice(mut sequence)) => {
+                    sequence.pages = pages;
+                    self.running.push(*sequence);
+                }
+                Some(Waiting::Text { request, .. }) => drop(self.granted.insert(request, pages)),
+                None => {}
+            }
         }
     }
 
@@ -311,7 +292,7 @@ impl<B: Backend> Engine<B> {
     /// What the first that waits lacks, while nothing runs that would give pages back: the logits of a text have them.
     pub fn lack_of_pages(&self) -> Option<GenerationError> {
         let next = self.waiting.front().filter(|_| self.running.is_empty())?;
-        let (needed, free) = (next.longest.div_ceil(PAGE), self.pages.free());
+        let (needed, free) = (next.pages(), self.pages.free());
         (needed > free).then_some(GenerationError::Busy { needed, free })
     }
 
@@ -322,13 +303,14 @@ impl<B: Backend> Engine<B> {
 
     /// Choices that wait, and that run.
     pub fn queue_lengths(&self) -> (usize, usize) {
-        (self.waiting.len(), self.running.len())
+        let choices = self.waiting.iter().filter(|waiting| matches!(waiting, Waiting::Choice(_)));
+        (choices.count(), self.running.len())
     }
 }
 
 /// The rows of a pass, on the host; those in integers stand last.
 #[derive(Default)]
-struct Pass {
+pub(super) struct Pass {
     token_ids: Vec<u32>,
     positions: Vec<u32>,
     sequences: Vec<u32>,
@@ -336,7 +318,7 @@ struct Pass {
 }
 
 impl Pass {
-    fn append(&mut self, ids: &[TokenId], position: usize, slot: usize, is_bf16: bool) {
+    pub(super) fn append(&mut self, ids: &[TokenId], position: usize, slot: usize, is_bf16: bool) {
         if is_bf16 {
             debug_assert_eq!(self.int8_len, 0);
         } else {
@@ -349,7 +331,7 @@ impl Pass {
 }
 
 /// Uploads the rows and runs the pass.
-fn run<B: Backend>(
+pub(super) fn run<B: Backend>(
     model: &mut Model<B>,
     pass: &Pass,
     page_tables: &[&[u32]],

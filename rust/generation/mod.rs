@@ -6,10 +6,12 @@ mod engine;
 mod sampler;
 mod sequence;
 mod stop;
+mod teacher_forcing;
 
-pub use engine::{Engine, Event, Request, RequestId, TeacherForcing};
+pub use engine::{Engine, Event, Request, RequestId};
 pub use sampler::Sampling;
 pub use sequence::{FinishReason, Piece, Stopping};
+pub use teacher_forcing::{Forced, TeacherForcing};
 
 /// In which arithmetic the tokens of prompts are read. Answers are always written in bf16.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -42,7 +41,7 @@ pub(super) struct Engine {
     state: Mutex<State>,
     /// The process that last held `state`. After a fork, the thread that holds it may be one that only the parent has.
     process: AtomicU32,
-    config: ModelConfig,
+    pub(super) config: ModelConfig,
     context_length: usize,
     threads: usize,
     level: KernelLevel,
@@ -53,11 +52,11 @@ enum State {
     Closed,
 }
 
-struct Open {
-    engine: generation::Engine<CpuBackend>,
+pub(super) struct Open {
+    pub(super) engine: generation::Engine<CpuBackend>,
     requests: HashMap<RequestId, Mailbox>,
-    /// The threads that compute logits of a text, whose pages nobody else gives back.
-    forcing: Vec<ThreadId>,
+    /// The threads that compute logits of a text or wait for that; nobody else gives its pages back.
+    pub(super) forcing: Vec<ThreadId>,
 }
 
 /// A request that somebody listens to.
@@ -69,7 +68,11 @@ struct Mailbox {
 
 impl Engine {
     /// Runs `work` on the open engine, without the GIL.
-    fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut Open) -> Result<T> + Send) -> PyResult<T> {
+    pub(super) fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Open) -> Result<T> + Send,
+    ) -> PyResult<T> {
         without_gil(py, || match &mut *self.lock()? {
             State::Open(open) => work(open),
             State::Closed => Err(GenerationError::Closed.into()),
@@ -269,10 +272,7 @@ impl Engine {
                 }
                 Poll::Ended => return Ok(None),
                 Poll::Pending => py.check_signals()?,
-                Poll::OutOfPages => {
-                    py.detach(|| thread::sleep(Duration::from_millis(1)));
-                    py.check_signals()?;
-                }
+                Poll::OutOfPages => wait_for_pages(py)?,
             }
         }
     }
@@ -288,38 +288,6 @@ impl Engine {
             }
             Ok::<_, Error>(())
         })
-    }
-
-    /// Logits, float32 [n, vocab], that follow each of `positions` (all, if None) of `ids`.
-    #[pyo3(signature = (ids, *, positions = None))]
-    fn logits<'py>(
-        &self,
-        py: Python<'py>,
-        ids: &Bound<'py, PyAny>,
-        positions: Option<Vec<usize>>,
-    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let ids = convert::token_ids(ids)?;
-        let positions = positions.unwrap_or_else(|| (0..ids.len()).collect());
-        let shape = [positions.len(), self.config.vocab_size];
-        let thread = thread::current().id();
-        let mut forcing = self.with(py, |open| {
-            let forcing = open.engine.start_logits(ids, positions)?;
-            open.forcing.push(thread);
-            Ok(forcing)
-        })?;
-        let mut interrupted = Ok(());
-        while interrupted.is_ok() && !self.with(py, |open| Ok(open.engine.step_logits(&mut forcing)))? {
-            // Outside the lock: a signal handler may use this model, as far as the pages left go.
-            interrupted = py.check_signals();
-        }
-        let logits = self.with(py, |open| {
-            // A thread is there twice where its signal handler asks, too: any of them goes.
-            let at = open.forcing.iter().position(|other| *other == thread);
-            at.map(|at| open.forcing.swap_remove(at));
-            Ok(open.engine.end_logits(forcing).concat())
-        })?;
-        interrupted?;
-        PyArray1::from_vec(py, logits).reshape(shape)
     }
 
     /// Numbers of the moment: waiting and running choices, pages of the KV cache.
@@ -377,6 +345,13 @@ impl Open {
             self.requests.remove(&request);
             return Ok(Poll::Ended);
         }
+        Ok(if self.step(0)? { Poll::Pending } else { Poll::OutOfPages })
+    }
+
+    /// One step for all; false if nothing can be done before another thread gives pages back. An error where that
+    /// would be this thread, kept from it by a signal handler: where it computes logits for more texts than the `own` that it
+    /// is at work on.
+    pub(super) fn step(&mut self, own: usize) -> Result<bool> {
         for event in self.engine.step() {
             if let Some(mailbox) = self.requests.get_mut(&event.request) {
                 let ended = event.result.as_ref().map_or(true, |piece| piece.finish_reason.is_some());
@@ -384,11 +359,17 @@ impl Open {
                 mailbox.events.push_back(event);
             }
         }
+        let thread = thread::current().id();
+        let texts = self.forcing.iter().filter(|other| **other == thread).count();
         match self.engine.lack_of_pages() {
-            // This thread is to give them back, and a signal handler keeps it from that.
-            Some(error) if self.forcing.contains(&thread::current().id()) => Err(error.into()),
-            Some(_) => Ok(Poll::OutOfPages),
-            None => Ok(Poll::Pending),
+            Some(error) if texts > own => Err(error.into()),
+            lack => Ok(lack.is_none()),
         }
     }
+}
+
+/// Gives other threads a millisecond to give pages back.
+pub(super) fn wait_for_pages(py: Python<'_>) -> PyResult<()> {
+    py.detach(|| thread::sleep(Duration::from_millis(1)));
+    py.check_signals()
 }

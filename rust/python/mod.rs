@@ -26,6 +26,7 @@ mod files;
 mod fit;
 mod int_lists;
 mod json_values;
+mod logits;
 mod prompt;
 mod request_lines;
 mod running_counts;

@@ -7,7 +7,7 @@ use std::path::Path;
 use nemo_fast::backend::KvFormat;
 use nemo_fast::backend::cpu::{CpuBackend, KernelLevel};
 use nemo_fast::checkpoint::Checkpoint;
-use nemo_fast::generation::{Engine, FinishReason, Request, RequestId, Sampling, Stopping};
+use nemo_fast::generation::{Engine, FinishReason, Forced, Request, RequestId, Sampling, Stopping};
 use nemo_fast::model::{MAX_ROWS, Model};
 use proptest::prelude::*;
 
@@ -130,4 +130,42 @@ fn choices_end_one_by_one_with_a_reason() {
         }));
     }
     assert_eq!(reasons, [(0, FinishReason::Length), (1, FinishReason::Length), (2, FinishReason::Length)]);
+}
+
+#[test]
+fn a_text_waits_for_pages_in_the_order_of_the_queue() {
+    let mut engine = engine(256);
+    let first = engine.submit(&request(vec![1], 150, 1)).unwrap();
+    engine.step();
+    let second = engine.submit(&request(vec![2], 150, 1)).unwrap();
+    let mut text = engine.start_logits(vec![3; 100], vec![99]).unwrap();
+    let mut other = engine.start_logits(vec![3; 100], vec![99]).unwrap();
+    let mut order = Vec::new();
+    loop {
+        match engine.step_logits(&mut text) {
+            Forced::Ended => break,
+            _ => order.extend(engine.step().into_iter().map(|event| event.request)),
+        }
+    }
+    // The text fits beside neither, and came last.
+    assert_eq!(order, [vec![first; 149], vec![second; 150]].concat());
+    assert_eq!(engine.step_logits(&mut other), Forced::Ended);
+    assert_eq!(engine.pages().free(), 0);
+    let logits = engine.end_logits(text);
+    assert_eq!(engine.end_logits(other), logits);
+    assert_eq!(engine.pages().free(), 4);
+}
+
+#[test]
+fn a_text_that_is_given_up_leaves_the_queue() {
+    let mut engine = engine(256);
+    let granted = engine.start_logits(vec![3; 100], vec![99]).unwrap();
+    let waiting = engine.start_logits(vec![3; 200], vec![99]).unwrap();
+    engine.step();
+    assert_eq!(engine.pages().free(), 2);
+    for text in [waiting, granted] {
+        assert!(engine.end_logits(text)[0].is_empty());
+    }
+    assert!(engine.is_idle());
+    assert_eq!(engine.pages().free(), 4);
 }
