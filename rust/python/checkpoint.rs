@@ -116,7 +116,7 @@ impl Checkpoint {
     fn dense<'py>(&self, py: Python<'py>, name: &str) -> PyResult<(String, Vec<usize>, Bound<'py, PyBytes>)> {
         let tensor = self.inner.dense(name).map_err(PyErr::from)?;
         let bytes = PyBytes::new_with(py, tensor.bytes().len(), |bytes| {
-            tensor.copy_bytes(bytes).map_err(|error| Error::io(self.inner.path_of(&tensor))(error).into())
+            without_gil(py, || tensor.copy_bytes(bytes).map_err(Error::io(self.inner.path_of(&tensor))))
         })?;
         Ok((tensor.dtype.to_string(), tensor.shape, bytes))
     }
