@@ -1,5 +1,10 @@
 """What a model refuses: one error each, which names the thing and the numbers."""
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from model_files import PROMPT, TINY_FP8, write_random_model
@@ -135,3 +140,26 @@ def test_more_memory_than_there_is_is_refused_before_anything_is_loaded(tmp_path
     with pytest.raises(DeviceError, match=r"choose a smaller context_length$"):
         Engine(checkpoint, kv_cache="fp8")
     assert Model.load(folder, context_length=64).context_length == 64
+
+
+def test_an_unknown_word_for_the_kernels_is_refused_before_anything_is_loaded():
+    program = f"""
+import json, nemo_fast
+info = nemo_fast.build_info()
+try:
+    kernels = nemo_fast.Model.load({str(TINY_FP8)!r}, context_length=64)._engine.kernels
+except ValueError as error:
+    kernels = str(error)
+print(json.dumps([kernels, info["engine_cpu_level"], info["cpu_level_refused"], nemo_fast.count("word")]))
+"""
+
+    def found(word):
+        environment = {**os.environ, "NEMO_FAST_CPU": word}
+        command = (sys.executable, "-c", program)
+        return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
+
+    words = "portable, scalar, avx2, avx512 or avx512bf16"
+    message = f'NEMO_FAST_CPU must be {words}, found "avx9"'
+    assert found("avx9") == [message, None, f"NEMO_FAST_CPU=avx9: expected {words}", 1]
+    for word in ("portable", "scalar"):
+        assert found(word) == ["portable", "portable", None, 1]

@@ -4,6 +4,8 @@
 
 use std::sync::OnceLock;
 
+use crate::error::{Error, Result};
+
 /// A set of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KernelLevel {
@@ -40,20 +42,31 @@ impl KernelLevel {
         levels
     }
 
-    /// The fastest one, or what `NEMO_FAST_CPU` allows: `scalar` the plain kernels, `avx2` none of AVX-512, `avx512` none
-    /// that needs BF16; `avx512bf16` is all.
-    pub fn in_use() -> KernelLevel {
-        static LEVEL: OnceLock<KernelLevel> = OnceLock::new();
-        *LEVEL.get_or_init(|| {
-            let most = match std::env::var("NEMO_FAST_CPU").as_deref() {
-                Ok("scalar") => KernelLevel::Portable,
-                Ok("avx2") => KernelLevel::Avx2,
-                Ok("avx512") => KernelLevel::Avx512,
-                _ => KernelLevel::Avx512Bf16,
-            };
-            let allowed = KernelLevel::available().into_iter().find(|level| *level <= most);
-            allowed.unwrap_or(KernelLevel::Portable)
-        })
+    /// The fastest one that `NEMO_FAST_CPU` allows, read once: `portable` or `scalar` the plain kernels, `avx2` none of
+    /// AVX-512, `avx512` none that needs BF16; `avx512bf16` is all, and so is nothing. Another value is an error.
+    pub fn in_use() -> Result<KernelLevel> {
+        static LEVEL: OnceLock<Result<KernelLevel, String>> = OnceLock::new();
+        let level = LEVEL.get_or_init(|| {
+            let wish = std::env::var_os("NEMO_FAST_CPU").unwrap_or_default();
+            KernelLevel::allowed(&wish.to_string_lossy())
+        });
+        level.clone().map_err(Error::Argument)
+    }
+
+    fn allowed(wish: &str) -> Result<KernelLevel, String> {
+        let most = match wish {
+            "portable" | "scalar" => KernelLevel::Portable,
+            "avx2" => KernelLevel::Avx2,
+            "avx512" => KernelLevel::Avx512,
+            "" | "avx512bf16" => KernelLevel::Avx512Bf16,
+            _ => {
+                return Err(format!(
+                    "NEMO_FAST_CPU must be portable, scalar, avx2, avx512 or avx512bf16, found {wish:?}"
+                ));
+            }
+        };
+        let allowed = KernelLevel::available().into_iter().find(|level| *level <= most);
+        Ok(allowed.unwrap_or(KernelLevel::Portable))
     }
 
     /// Runs `work`, compiled for the level as far as it is inlined. What it computes has the same bits at every level.
@@ -89,6 +102,29 @@ impl KernelLevel {
             KernelLevel::Avx2 => "avx2",
             KernelLevel::Avx512 => "avx512",
             KernelLevel::Avx512Bf16 => "avx512bf16",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KernelLevel;
+
+    #[test]
+    fn a_wish_allows_no_more_than_it_names_and_another_word_is_an_error() {
+        let best = KernelLevel::available()[0];
+        for (wish, most) in [
+            ("portable", KernelLevel::Portable),
+            ("scalar", KernelLevel::Portable),
+            ("avx2", KernelLevel::Avx2),
+            ("avx512", KernelLevel::Avx512),
+            ("avx512bf16", best),
+            ("", best),
+        ] {
+            assert_eq!(KernelLevel::allowed(wish).unwrap(), most.min(best), "{wish}");
+        }
+        for wish in ["avx9", "AVX2", " ", "\u{fffd}"] {
+            assert!(KernelLevel::allowed(wish).unwrap_err().ends_with(&format!("found {wish:?}")));
         }
     }
 }

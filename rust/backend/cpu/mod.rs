@@ -53,9 +53,9 @@ pub struct CpuBackend {
 }
 
 impl CpuBackend {
-    /// A device of that many threads; `None` takes what the process may use.
+    /// A device of that many threads; `None` takes what the process may use. Its kernels are [`KernelLevel::in_use`].
     pub fn new(threads: Option<NonZero<usize>>) -> Result<CpuBackend> {
-        CpuBackend::at_level(KernelLevel::in_use(), threads)
+        CpuBackend::at_level(KernelLevel::in_use()?, threads)
     }
 
     /// The same with other kernels: what the tests of the levels are made of.

@@ -164,7 +164,10 @@ impl CpuChoice {
     /// The choice of this process, made on first use.
     pub fn of_process() -> &'static CpuChoice {
         static CHOICE: OnceLock<CpuChoice> = OnceLock::new();
-        CHOICE.get_or_init(|| CpuChoice::among(&CpuLevel::available(), std::env::var("NEMO_FAST_CPU").ok()))
+        CHOICE.get_or_init(|| {
+            let wish = std::env::var_os("NEMO_FAST_CPU").map(|wish| wish.to_string_lossy().into_owned());
+            CpuChoice::among(&CpuLevel::available(), wish)
+        })
     }
 
     /// The wish if it is among the levels, else the best of them.
@@ -173,13 +176,18 @@ impl CpuChoice {
         let Some(wish) = wish.filter(|wish| !wish.is_empty()) else {
             return CpuChoice { level: best, refusal: None };
         };
-        let name = if wish == "avx512bf16" { "avx512" } else { wish.as_str() };
+        // The engine's names.
+        let name = match wish.as_str() {
+            "avx512bf16" => "avx512",
+            "portable" => "scalar",
+            name => name,
+        };
         if let Some(&level) = levels.iter().find(|level| level.name() == name) {
             return CpuChoice { level, refusal: None };
         }
         let reason = match name {
             "avx2" | "avx512" => "this CPU lacks it",
-            _ => "expected scalar, avx2, avx512 or avx512bf16",
+            _ => "expected portable, scalar, avx2, avx512 or avx512bf16",
         };
         CpuChoice { level: best, refusal: Some(format!("NEMO_FAST_CPU={wish}: {reason}")) }
     }
@@ -200,9 +208,10 @@ mod tests {
         assert_eq!(unknown.level, choice(None).level);
         assert_eq!(
             unknown.refusal.unwrap(),
-            "NEMO_FAST_CPU=sse: expected scalar, avx2, avx512 or avx512bf16"
+            "NEMO_FAST_CPU=sse: expected portable, scalar, avx2, avx512 or avx512bf16"
         );
         assert_eq!(choice(Some("avx512bf16")).level, choice(Some("avx512")).level);
+        assert_eq!(choice(Some("portable")), choice(Some("scalar")));
         let lacking = CpuChoice::among(&levels[..1], Some("avx512".to_owned()));
         assert_eq!(
             (lacking.level, lacking.refusal.unwrap().as_str()),
