@@ -33,7 +33,8 @@ def measure(
 
     `bytes_per_token`: of weights that are read to decode one, as `Checkpoint.weight_bytes` has it. Prompts
     are ids of no meaning, and nothing ends an answer early. With `context_tokens`, decoding is measured
-    behind so many tokens, too, a moment before it is measured behind none. Errors: `ContextLengthError`
+    behind so many tokens, too, a moment before it is measured behind none. Before the rounds the prompt is
+    read once, untimed: buffers get their memory then. Errors: `ContextLengthError`
     where these or the prompt do not fit the context with the new tokens.
     """
     config = engine.config
@@ -44,6 +45,7 @@ def measure(
     longest = [(position * 7919 + 1) % vocabulary for position in range(max(prompt_tokens, context_tokens))]
     prompt, context = longest[:prompt_tokens], longest[:context_tokens]
     found: dict[str, list[float]] = {}
+    _prefill_speed(engine, prompt)
     for _ in range(rounds):
         behind = _decode_speed(engine, context, 1, new_tokens) if context else None
         one = _decode_speed(engine, prompt[:_CONTEXT], 1, new_tokens)

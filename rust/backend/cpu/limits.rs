@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use memmap2::MmapMut;
 
 use super::ThreadPool;
+use super::fetch::{AHEAD, fetch};
 use super::level::KernelLevel;
 use crate::backend::DeviceError;
 
@@ -81,6 +82,7 @@ fn all_bits(bytes: &[u8]) -> u64 {
         let streams: [&[u64]; STREAMS] = array::from_fn(|stream| &stretches[stream * WORDS..][..WORDS]);
         for at in (0..WORDS).step_by(LINE) {
             for (sum, stream) in sums.iter_mut().zip(&streams) {
+                fetch(stream[at..].as_ptr().wrapping_byte_add(AHEAD / STREAMS));
                 sum.iter_mut().zip(&stream[at..at + LINE]).for_each(|(sum, word)| *sum |= word);
             }
         }

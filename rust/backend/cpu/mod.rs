@@ -9,6 +9,7 @@ mod attention;
 mod cores;
 mod dense;
 mod exp;
+mod fetch;
 mod fp8_matmul;
 mod kv_cache;
 mod level;

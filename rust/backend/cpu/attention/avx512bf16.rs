@@ -12,14 +12,15 @@
 #![allow(unsafe_code, reason = "loads and stores through pointers whose bounds are checked once a page")]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castsi512_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_max_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_dpbf16_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_max_ps, _mm512_mul_ps,
+    _mm512_reduce_max_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps,
 };
 
 use super::{STATE, TILE, Tile};
 use crate::backend::cpu::exp::exp;
+use crate::backend::cpu::fetch::fetch;
 use crate::backend::cpu::fp8_matmul::Decoder;
 use crate::backend::cpu::kv_cache::{POSITIONS, Page, QUAD, UNIT};
 use crate::backend::cpu::ops::sum_by_halves;
@@ -188,11 +189,11 @@ unsafe fn load<const FP8: bool>(decoder: &Decoder, page: &[u8], ahead: &[u8], un
     // SAFETY: the caller's promise; a unit of codes is one line of 64 bytes, and one of bf16 two.
     unsafe {
         let first = _mm512_loadu_si512(page.as_ptr().add(line(0)).cast());
-        _mm_prefetch::<_MM_HINT_T1>(ahead.as_ptr().add(line(0)).cast());
+        fetch(ahead.as_ptr().add(line(0)));
         if FP8 {
             return decoder.decode(first);
         }
-        _mm_prefetch::<_MM_HINT_T1>(ahead.as_ptr().add(line(1)).cast());
+        fetch(ahead.as_ptr().add(line(1)));
         [first, _mm512_loadu_si512(page.as_ptr().add(line(1)).cast())]
     }
 }

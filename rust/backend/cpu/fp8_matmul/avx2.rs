@@ -92,14 +92,14 @@ impl Lanes for Avx2 {
         // SAFETY: a block is 64 bytes.
         let codes: [__m256i; 2] =
             unsafe { [_mm256_loadu_si256(block.cast()), _mm256_loadu_si256(block.add(32).cast())] };
-        // Of each 128-bit lane, k of four rows and k + 2 of them; then k + 1 and k + 3.
-        let even = codes.map(|codes| to_f16(_mm256_slli_epi16::<8>(codes)));
-        let odd = codes.map(to_f16);
+        // In each lane pairs of columns of eight rows: k and k + 1, then k + 2 and k + 3.
+        let first = _mm256_unpacklo_epi64(codes[0], codes[1]);
+        let second = _mm256_unpackhi_epi64(codes[0], codes[1]);
         let columns = [
-            _mm256_unpacklo_epi64(even[0], even[1]),
-            _mm256_unpacklo_epi64(odd[0], odd[1]),
-            _mm256_unpackhi_epi64(even[0], even[1]),
-            _mm256_unpackhi_epi64(odd[0], odd[1]),
+            to_f16(_mm256_slli_epi16::<8>(first)),
+            to_f16(first),
+            to_f16(_mm256_slli_epi16::<8>(second)),
+            to_f16(second),
         ];
         for (k, column) in columns.into_iter().enumerate() {
             // SAFETY: four columns of sixteen aligned halves.

@@ -16,24 +16,21 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_dpbf16_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_storeu_ps, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi8,
-    _mm512_unpacklo_epi8,
+    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_storeu_ps, _mm512_ternarylogic_epi32, _mm512_unpackhi_epi8, _mm512_unpacklo_epi8,
 };
 use std::array;
 use std::ops::Range;
 
 use super::bands::{BAND, Bands};
 use super::{Operands, TILE};
+use crate::backend::cpu::fetch::{AHEAD, fetch};
 use crate::fp8::e4m3;
 use crate::fp8::panels::{BLOCK, PANEL};
 
 /// Panels that share what is loaded of the activations.
 const BESIDE: usize = 2;
-/// Bytes ahead of the reading: eight blocks. Farther ahead, single threads read a fifth slower on Zen 4.
-const AHEAD: usize = 512;
-
 /// Bytes of a tile so short that the processor does not come to see its streams: the next tile is fetched meanwhile.
 const SMALL: usize = 64 << 10;
 
@@ -103,13 +100,15 @@ fn dot(sum: __m512, weights: __m512i, pair: __m512i) -> __m512 {
 pub(super) fn tile(operands: &Operands<'_, Bands<'_>>, first: usize, count: usize, sums: &mut [f32]) {
     assert!(count <= TILE && sums.len() >= operands.tokens * TILE * PANEL);
     for part in operands.parts() {
-        for band in 0..operands.x.count() {
+        let bands = operands.x.count();
+        for band in 0..bands {
             let x = operands.pairs(band, &part);
+            let next = if band + 1 < bands { operands.pairs(band + 1, &part) } else { &[] };
             let tokens = operands.x.tokens(band);
             let sums = &mut sums[tokens.start * TILE * PANEL..tokens.end * TILE * PANEL];
             let mut panel = 0;
             while panel < count {
-                let at = At { operands, part: &part, x, first: first + panel, panel };
+                let at = At { operands, part: &part, x, next, first: first + panel, panel };
                 panel += match (tokens.len(), count - panel) {
                     (1, 4..) => at.multiply::<4, 1>(sums),
                     (2, 4..) => at.multiply::<4, 2>(sums),
@@ -144,6 +143,8 @@ struct At<'a> {
     part: &'a Range<usize>,
     /// The activations of the band for these.
     x: &'a [u32],
+    /// Those of the next band, if there is one: all of hundreds of tokens are more than the cache holds.
+    next: &'a [u32],
     /// The panel of the matrix, and of the tile.
     first: usize,
     panel: usize,
@@ -154,7 +155,7 @@ impl At<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512bf16")]
     #[allow(clippy::needless_range_loop, reason = "several arrays go by the same index, and stay registers")]
     fn multiply<const P: usize, const T: usize>(&self, chains: &mut [f32]) -> usize {
-        let At { operands, part, x, first, panel } = *self;
+        let At { operands, part, x, next, first, panel } = *self;
         let decoder = Decoder::new();
         let whole = operands.blocks.start;
         let codes: [*const u8; P] = array::from_fn(|p| {
@@ -163,7 +164,7 @@ impl At<'_> {
         assert!(x.len() == part.len() * 2 * T && chains.len() == T * TILE * PANEL && panel + P <= TILE);
         let at = |p: usize, t: usize| (t * TILE + panel + p) * PANEL;
         let tile_bytes = P * operands.panels.panel_bytes();
-        let ahead = if tile_bytes <= SMALL { tile_bytes } else { AHEAD };
+        let ahead = if tile_bytes <= SMALL { tile_bytes } else { AHEAD / P };
         let mut sums = [[_mm512_setzero_ps(); T]; P];
         if part.start > whole {
             for (p, sums) in sums.iter_mut().enumerate() {
@@ -174,6 +175,11 @@ impl At<'_> {
             }
         }
         for (block, x) in x.chunks_exact(2 * T).enumerate() {
+            if panel == 0
+                && let Some(next) = next.get(block * 2 * T)
+            {
+                fetch(next);
+            }
             for beside in (0..P).step_by(BESIDE) {
                 let mut x = x.as_ptr();
                 // SAFETY: no instruction. Without it the compiler loads the activations once for all panels, for which there are no
@@ -182,10 +188,10 @@ impl At<'_> {
                 let count = BESIDE.min(P - beside);
                 let mut weights = [[_mm512_setzero_si512(); 2]; BESIDE];
                 for (weights, codes) in weights.iter_mut().zip(&codes[beside..beside + count]) {
-                    // SAFETY: `codes` is that many blocks of a panel; a prefetch beyond reads nothing.
+                    // SAFETY: `codes` is that many blocks of a panel.
                     *weights = unsafe {
                         let codes = codes.add(block * BLOCK);
-                        _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(ahead).cast());
+                        fetch(codes.wrapping_add(ahead));
                         decoder.decode(_mm512_loadu_si512(codes.cast()))
                     };
                 }

@@ -14,11 +14,11 @@
 
 #![allow(unsafe_code, reason = "loads and stores through pointers whose bounds are checked once a chunk")]
 
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::array;
 use std::ops::Range;
 
 use super::{Operands, Rows, TILE};
+use crate::backend::cpu::fetch::{AHEAD, fetch};
 use crate::fp8::GROUP;
 use crate::fp8::panels::{BLOCK, PANEL, QUAD};
 
@@ -28,11 +28,11 @@ pub(super) const CHUNK: usize = 128;
 const _: () = assert!(GROUP.is_multiple_of(CHUNK) && CHUNK.is_multiple_of(QUAD));
 /// Most tokens that are multiplied at a time where there are many.
 pub(super) const BAND: usize = 6;
+/// Activations of a line of the cache.
+const LINE: usize = 16;
 /// Blocks that are decoded before they are needed, and room for them.
 const LEAD: usize = 2;
 const RING: usize = 4;
-/// Bytes ahead of the reading.
-const AHEAD: usize = 512;
 /// What the decoded values lack.
 pub(super) const MISSING: f32 = 256.0;
 
@@ -85,6 +85,7 @@ struct Halves<const BLOCKS: usize>([[u16; BLOCK]; BLOCKS]);
 /// # Safety
 /// The processor has the instructions of `L`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "several arrays go by the same index, and stay registers")]
 pub(super) unsafe fn few<L: Lanes, const P: usize, const T: usize>(
     operands: &Operands<'_, Rows<'_>>,
     first: usize,
@@ -101,11 +102,9 @@ pub(super) unsafe fn few<L: Lanes, const P: usize, const T: usize>(
         // Behind the end the last block takes the place of none.
         let (at, slot) = (block.min(blocks - 1) * BLOCK, block % RING * P);
         for (p, codes) in codes.iter().enumerate() {
-            // SAFETY: `codes` has `blocks` blocks of each panel, and the ring `RING` times `P`; a prefetch beyond reads nothing.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(at + AHEAD).cast());
-                L::halve(codes.add(at), ring.add(slot + p).cast());
-            }
+            fetch(codes.wrapping_add(at + AHEAD / P));
+            // SAFETY: `codes` has `blocks` blocks of each panel, and the ring `RING` times `P`.
+            unsafe { L::halve(codes.add(at), ring.add(slot + p).cast()) };
         }
     };
     (0..LEAD).for_each(decode);
@@ -113,20 +112,18 @@ pub(super) unsafe fn few<L: Lanes, const P: usize, const T: usize>(
     let mut sums = [[unsafe { L::zero() }; P]; T];
     for start in (0..blocks).step_by(CHUNK / QUAD) {
         let end = blocks.min(start + CHUNK / QUAD);
-        let x: [*const f32; T] =
-            array::from_fn(|t| operands.activations(t, start)[..(end - start) * QUAD].as_ptr());
+        let x = chunk_of(operands, 0..T, start);
         for block in start..end {
             decode(block + LEAD);
             for k in 0..QUAD {
                 // SAFETY: the block was decoded `LEAD` rounds before, and each token has the chunk's activations.
                 unsafe {
                     let halves = ring.add(block % RING * P);
-                    let weights: [L::Rows; P] =
-                        array::from_fn(|p| L::widen(halves.add(p).cast::<u16>().add(k * PANEL)));
-                    for t in 0..T {
-                        let x = L::spread(x[t].add((block - start) * QUAD + k));
-                        for p in 0..P {
-                            sums[t][p] = L::add_product(sums[t][p], weights[p], x);
+                    for p in 0..P {
+                        let weights = L::widen(halves.add(p).cast::<u16>().add(k * PANEL));
+                        for t in 0..T {
+                            let x = L::spread(x.add(t * CHUNK + (block - start) * QUAD + k));
+                            sums[t][p] = L::add_product(sums[t][p], weights, x);
                         }
                     }
                 }
@@ -141,6 +138,12 @@ pub(super) unsafe fn few<L: Lanes, const P: usize, const T: usize>(
         }
     }
     P
+}
+
+/// [`Operands::chunk`], `[tokens, CHUNK]`.
+fn chunk_of(operands: &Operands<'_, Rows<'_>>, tokens: Range<usize>, block: usize) -> *const f32 {
+    assert_eq!(operands.x.chunk, CHUNK, "activations stand in chunks");
+    operands.chunk(tokens, block).as_ptr()
 }
 
 /// The first `count` panels of a tile for any number of tokens, `P` panels at a time.
@@ -162,16 +165,17 @@ pub(super) unsafe fn many<L: Lanes, const P: usize>(
         for (p, halves) in halves.0.chunks_exact_mut(CHUNK / QUAD).take(count).enumerate() {
             let codes = &operands.codes(first + p)[start * BLOCK..end * BLOCK];
             for (codes, halves) in codes.as_chunks::<BLOCK>().0.iter().zip(halves) {
-                // SAFETY: a block of codes and the halves of one; a prefetch beyond reads nothing.
-                unsafe {
-                    _mm_prefetch::<_MM_HINT_T0>(codes.as_ptr().wrapping_add(AHEAD).cast());
-                    L::halve(codes.as_ptr(), halves.as_mut_ptr());
-                }
+                fetch(codes.as_ptr().wrapping_add(AHEAD / TILE));
+                // SAFETY: a block of codes and the halves of one.
+                unsafe { L::halve(codes.as_ptr(), halves.as_mut_ptr()) };
             }
         }
         let chunk = Chunk { operands, halves: &halves.0, blocks: start..end };
         for band in 0..bands {
-            let [token, end] = [band, band + 1].map(|band| band * operands.tokens / bands);
+            let [token, end, next] =
+                [band, band + 1, band + 2].map(|band| (band * operands.tokens / bands).min(operands.tokens));
+            // Of hundreds of tokens a chunk is more than the cache holds beside the weights.
+            operands.chunk(end..next, start).chunks(LINE).for_each(|x| fetch(x.as_ptr()));
             for panel in (0..count).step_by(P) {
                 // SAFETY: the caller's promise.
                 unsafe {
@@ -222,6 +226,7 @@ impl Chunk<'_> {
     /// # Safety
     /// The processor has the instructions of `L`.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "several arrays go by the same index, and stay registers")]
     pub(super) unsafe fn multiply<L: Lanes, const P: usize, const T: usize>(
         &self,
         token: usize,
@@ -229,8 +234,7 @@ impl Chunk<'_> {
         sums: &mut [f32],
     ) {
         let columns = self.blocks.len() * QUAD;
-        let x: [*const f32; T] =
-            array::from_fn(|t| self.operands.activations(token + t, self.blocks.start)[..columns].as_ptr());
+        let x = chunk_of(self.operands, token..token + T, self.blocks.start);
         let halves: [*const u16; P] =
             array::from_fn(|p| self.halves[(panel + p) * CHUNK / QUAD..][..columns / QUAD].as_ptr().cast());
         let chains = &mut sums[token * TILE * PANEL..][..T * TILE * PANEL];
@@ -249,7 +253,7 @@ impl Chunk<'_> {
             for k in 0..columns {
                 let weights: [L::Rows; P] = array::from_fn(|p| L::widen(halves[p].add(k * PANEL)));
                 for t in 0..T {
-                    let x = L::spread(x[t].add(k));
+                    let x = L::spread(x.add(t * CHUNK + k));
                     for p in 0..P {
                         sums[t][p] = L::add_product(sums[t][p], weights[p], x);
                     }

@@ -62,17 +62,17 @@ struct Rows<'a> {
 }
 
 impl Operands<'_, Rows<'_>> {
-    /// The activations of a token, `[4 · blocks]`, where those of all blocks stand together.
+    /// The activations of a token, `[4 · blocks]`, where those of all columns stand together.
     fn row(&self, token: usize) -> &[f32] {
-        &self.activations(token, 0)[..self.blocks.len() * QUAD]
+        &self.x.x[token * self.x.chunk..][..self.x.chunk][self.blocks.start * QUAD..self.blocks.end * QUAD]
     }
 
-    /// The activations of a token for one of the `blocks` and those behind it, as far as they stand together.
-    fn activations(&self, token: usize, block: usize) -> &[f32] {
+    /// The activations of some tokens for the columns of a chunk, `[tokens, chunk]`; it begins with one of the `blocks`.
+    fn chunk(&self, tokens: Range<usize>, block: usize) -> &[f32] {
         let Rows { x, chunk } = self.x;
         let column = (self.blocks.start + block) * QUAD;
-        let (index, within) = (column / chunk, column % chunk);
-        &x[(index * self.tokens + token) * chunk..][within..chunk]
+        assert!(column.is_multiple_of(chunk), "a chunk begins with a block");
+        &x[(column / chunk * self.tokens + tokens.start) * chunk..][..tokens.len() * chunk]
     }
 }
 
