@@ -34,8 +34,8 @@ def measure(
     `bytes_per_token`: of weights that are read to decode one, as `Checkpoint.weight_bytes` has it. Prompts
     are ids of no meaning, and nothing ends an answer early. With `context_tokens`, decoding is measured
     behind so many tokens, too, a moment before it is measured behind none. Before the rounds the prompt is
-    read once, untimed: buffers get their memory then. Errors: `ContextLengthError`
-    where these or the prompt do not fit the context with the new tokens.
+    read once, untimed: buffers get their memory then. Errors: `ContextLengthError` where these or the prompt
+    do not fit the context with the new tokens.
     """
     config = engine.config
     # The head is used for the last token only.

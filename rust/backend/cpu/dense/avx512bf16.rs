@@ -18,7 +18,6 @@ use std::arch::x86_64::{
 };
 
 use super::Operands;
-use crate::backend::cpu::fetch::{AHEAD, fetch};
 use crate::backend::cpu::ops::sum_by_halves;
 use crate::checkpoint::Dtype;
 
@@ -140,7 +139,6 @@ unsafe fn add_step<const KIND: u8, const R: usize, const T: usize>(
         // SAFETY: the caller's promise.
         let x: [__m512i; T] = std::array::from_fn(|t| unsafe { load_x::<KIND>(x[t].add(at)) });
         for r in 0..R {
-            fetch(weights[r].wrapping_add(at * size + AHEAD / R));
             // SAFETY: the caller's promise; no more than what is left is loaded.
             let loaded = unsafe { load::<KIND>(weights[r].wrapping_add(at * size), left) };
             for t in 0..T {

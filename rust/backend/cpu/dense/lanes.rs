@@ -10,7 +10,6 @@ use std::array;
 use bytemuck::Pod;
 
 use super::Operands;
-use crate::backend::cpu::fetch::{AHEAD, fetch};
 use crate::backend::cpu::ops::{sum_by_halves, widen};
 use crate::checkpoint::Dtype;
 
@@ -70,7 +69,6 @@ fn chains<W: Pod>(rows: [&[u8]; ROWS], x: &[u16], decode: impl Fn(W) -> f32) -> 
     for (i, x) in x.iter().enumerate().take(whole) {
         let x = x.map(widen);
         for (sums, row) in sums.iter_mut().zip(rows) {
-            fetch(row[i * bytes..].as_ptr().wrapping_add(AHEAD / ROWS));
             let weights: [W; LANES] = bytemuck::pod_read_unaligned(&row[i * bytes..(i + 1) * bytes]);
             for lane in 0..LANES {
                 sums[lane] = decode(weights[lane]).mul_add(x[lane], sums[lane]);

@@ -31,9 +31,6 @@ use crate::fp8::panels::{BLOCK, PANEL};
 
 /// Panels that share what is loaded of the activations.
 const BESIDE: usize = 2;
-/// Bytes of a tile so short that the processor does not come to see its streams: the next tile is fetched meanwhile.
-const SMALL: usize = 64 << 10;
-
 /// The bytes of the bf16 for each magnitude.
 struct Tables {
     high: [u8; 128],
@@ -163,8 +160,11 @@ impl At<'_> {
         });
         assert!(x.len() == part.len() * 2 * T && chains.len() == T * TILE * PANEL && panel + P <= TILE);
         let at = |p: usize, t: usize| (t * TILE + panel + p) * PANEL;
-        let tile_bytes = P * operands.panels.panel_bytes();
-        let ahead = if tile_bytes <= SMALL { tile_bytes } else { AHEAD / P };
+        // Behind the end of a panel is the next, which is being read: there the next tile is fetched.
+        let (panel_bytes, ahead) = (operands.panels.panel_bytes(), AHEAD / P);
+        let fetched = |offset: usize| {
+            if offset + ahead < panel_bytes { offset + ahead } else { offset + ahead + (P - 1) * panel_bytes }
+        };
         let mut sums = [[_mm512_setzero_ps(); T]; P];
         if part.start > whole {
             for (p, sums) in sums.iter_mut().enumerate() {
@@ -175,6 +175,7 @@ impl At<'_> {
             }
         }
         for (block, x) in x.chunks_exact(2 * T).enumerate() {
+            let fetched = fetched((part.start + block) * BLOCK);
             if panel == 0
                 && let Some(next) = next.get(block * 2 * T)
             {
@@ -190,9 +191,8 @@ impl At<'_> {
                 for (weights, codes) in weights.iter_mut().zip(&codes[beside..beside + count]) {
                     // SAFETY: `codes` is that many blocks of a panel.
                     *weights = unsafe {
-                        let codes = codes.add(block * BLOCK);
-                        fetch(codes.wrapping_add(ahead));
-                        decoder.decode(_mm512_loadu_si512(codes.cast()))
+                        fetch(codes.wrapping_add(fetched - part.start * BLOCK));
+                        decoder.decode(_mm512_loadu_si512(codes.add(block * BLOCK).cast()))
                     };
                 }
                 for half in 0..2 {
