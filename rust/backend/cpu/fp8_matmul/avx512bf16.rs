@@ -31,6 +31,7 @@ use crate::fp8::panels::{BLOCK, PANEL};
 
 /// Panels that share what is loaded of the activations.
 const BESIDE: usize = 2;
+
 /// The bytes of the bf16 for each magnitude.
 struct Tables {
     high: [u8; 128],
