@@ -47,9 +47,19 @@ class Model:
 
     title: str
     folder: Path
-    gguf: Path
+    config: dict[str, Any]
     threads: tuple[int, ...]
     has_fp8_head: bool
+
+    @property
+    def gguf(self) -> Path:
+        """The shape as Q8_0, made when a peer first asks for it."""
+        path = cache_folder() / "benches" / f"{self.folder.name}-q8_0.gguf"
+        if not path.exists():
+            half = path.with_suffix(".part")
+            synthetic_nemo.write_gguf(half, self.config)
+            half.rename(path)
+        return path
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def tables(models: list[Model], peers: list[Peer], rounds: int) -> Iterator[tupl
 
 
 def nemo_model(layers: int) -> Model:
-    """Return Nemo's shape with a head in E4M3, packed, and as Q8_0; made if they are not there."""
+    """Return Nemo's shape with a head in E4M3, packed; made if it is not there."""
     config = {**synthetic_nemo.CONFIG, "num_hidden_layers": layers}
     folder = cache_folder() / "benches" / f"nemo-{layers}-layers"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,26 +122,14 @@ def nemo_model(layers: int) -> Model:
             synthetic_nemo.write_folder(Path(source), config)
             nemo_fast.convert(source, folder, lm_head="fp8")
     threads = (1, 2) if layers < synthetic_nemo.LAYERS else (2,)
-    gguf = q8_0(folder.name, config)
-    return Model(f"Nemo's width, {layers} layers", folder, gguf, threads, has_fp8_head=True)
+    return Model(f"Nemo's width, {layers} layers", folder, config, threads, has_fp8_head=True)
 
 
 def smollm2_model() -> Model:
-    """Return SmolLM2-135M, and random weights of its shape as Q8_0."""
+    """Return SmolLM2-135M, whose peers get random weights of its shape."""
     folder = nemo_fast.pull("smollm2-135m")
     config = Checkpoint(folder).config
-    gguf = q8_0("smollm2-135m", config)
-    return Model("SmolLM2-135M", folder, gguf, (1, 2), has_fp8_head=False)
-
-
-def q8_0(name: str, config: dict[str, Any]) -> Path:
-    """Return the file of a shape for the peers."""
-    path = cache_folder() / "benches" / f"{name}-q8_0.gguf"
-    if not path.exists():
-        half = path.with_suffix(".part")
-        synthetic_nemo.write_gguf(half, config)
-        half.rename(path)
-    return path
+    return Model("SmolLM2-135M", folder, config, (1, 2), has_fp8_head=False)
 
 
 def contenders(model: Model, peers: list[Peer], threads: int) -> Iterator[Contender]:
